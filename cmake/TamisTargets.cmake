@@ -1,0 +1,62 @@
+# One function per kind of target, so that flags are the same everywhere.
+
+set(TAMIS_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wold-style-cast
+    -Woverloaded-virtual -Wimplicit-fallthrough -Werror)
+
+# Flags of every target of ours. `-ffp-contract=off`: a fused multiply-add where the compiler likes
+# one would let two loops that compute the same thing differ in their last bit.
+function(tamis_options target)
+  target_compile_options(${target} PRIVATE
+    $<$<COMPILE_LANGUAGE:CXX>:${TAMIS_WARNINGS} -ffp-contract=off>)
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
+  if(TAMIS_SANITIZE)
+    target_compile_options(${target} PRIVATE
+      $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${TAMIS_SANITIZE} -fno-omit-frame-pointer
+      -fno-sanitize-recover=all>)
+    target_link_options(${target} PUBLIC -fsanitize=${TAMIS_SANITIZE})
+  endif()
+endfunction()
+
+# tamis_library(NAME SOURCES a.cc ... LIBS ...): one layer.
+function(tamis_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC ${ARG_LIBS})
+  tamis_options(${name})
+endfunction()
+
+# tamis_test(NAME SOURCES a_test.cc ... LIBS ... [LABEL unit|mpi|gpu|e2e] [RANKS n] [TIMEOUT s])
+# Always a timeout: a failed assertion on one rank strands the others. With RANKS the sources get
+# the MPI main of tests/support and run under mpirun.
+function(tamis_test name)
+  cmake_parse_arguments(ARG "" "LABEL;RANKS;TIMEOUT" "SOURCES;LIBS" ${ARGN})
+  if(NOT ARG_LABEL)
+    set(ARG_LABEL unit)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  if(NOT TARGET ${name})
+    add_executable(${name} ${ARG_SOURCES})
+    tamis_options(${name})
+    # gtest's macros and generated code do not hold to these two.
+    target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-old-style-cast>)
+    if(ARG_RANKS)
+      target_link_libraries(${name} PRIVATE ${ARG_LIBS} tamis_mpi_main GTest::gmock GTest::gtest)
+    else()
+      target_link_libraries(${name} PRIVATE ${ARG_LIBS} GTest::gmock GTest::gtest_main)
+    endif()
+  endif()
+  if(ARG_RANKS)
+    foreach(ranks ${ARG_RANKS})
+      add_test(NAME ${name}_${ranks}
+        COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none
+                --mca mpi_yield_when_idle 1 -n ${ranks} $<TARGET_FILE:${name}>)
+      set_tests_properties(${name}_${ranks} PROPERTIES
+        LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} PROCESSORS 2)
+    endforeach()
+  else()
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+  endif()
+endfunction()
