@@ -161,7 +161,7 @@ void ConcatVocab(TensorView out,             // f32 [S, V]
                  ConstTensorView offsets,    // i32 [W + 1]
                  const Stream& stream);
 
-// One row of parameters per sequence. Off values: temperature 0 = greedy, top_k 0, top_p 1, min_p 0.
+// One row of parameters per sequence. Off: temperature 0 (greedy), top_k 0, top_p 1, min_p 0.
 struct SampleParams {
   ConstTensorView temperature;  // f32 [S]
   ConstTensorView top_k;        // i32 [S]
