@@ -37,15 +37,15 @@ class CheckFailure {
 }  // namespace tamis
 
 // Always on, in every build type. The condition must have no side effects.
-#define CHECK(condition)                                                                    \
-  if (condition) [[likely]] {                                                               \
-  } else                                                                                    \
+#define CHECK(condition)      \
+  if (condition) [[likely]] { \
+  } else                      \
     ::tamis::CheckFailure(#condition, std::source_location::current()).stream()
 
-#define TAMIS_CHECK_OP(a, op, b)                                                            \
-  if ((a)op(b)) [[likely]] {                                                                \
-  } else                                                                                    \
-    ::tamis::CheckFailure(#a " " #op " " #b, std::source_location::current()).stream()      \
+#define TAMIS_CHECK_OP(a, op, b)                                                       \
+  if ((a)op(b)) [[likely]] {                                                           \
+  } else                                                                               \
+    ::tamis::CheckFailure(#a " " #op " " #b, std::source_location::current()).stream() \
         << "(" << (a) << " vs. " << (b) << ") "
 
 #define CHECK_EQ(a, b) TAMIS_CHECK_OP(a, ==, b)

@@ -51,8 +51,8 @@ class Event {
   ~Event();
 
   void Record(const Stream& stream);
-  bool Done() const;   // polls
-  void Wait() const;   // blocks the host until the recorded point is reached
+  bool Done() const;  // polls
+  void Wait() const;  // blocks the host until the recorded point is reached
   CUevent_st* cuda() const { return handle_; }
 
  private:

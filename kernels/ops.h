@@ -21,16 +21,16 @@ namespace tamis::ops {
 
 // out[t] = from_slot[t] >= 0 ? slot_tokens[from_slot[t]] : token_ids[t]. Lets a step read what the
 // step before sampled without the host having seen it.
-void ResolveTokens(TensorView out,                // i32 [T]
-                   ConstTensorView token_ids,     // i32 [T]
-                   ConstTensorView from_slot,     // i32 [T], -1 = use token_ids
-                   ConstTensorView slot_tokens,   // i32 [max_num_seqs]
+void ResolveTokens(TensorView out,               // i32 [T]
+                   ConstTensorView token_ids,    // i32 [T]
+                   ConstTensorView from_slot,    // i32 [T], -1 = use token_ids
+                   ConstTensorView slot_tokens,  // i32 [max_num_seqs]
                    const Stream& stream);
 
 // slot_tokens[slots[s]] = tokens[s]; slots[s] < 0 writes nothing. Other entries stay.
-void StoreSlotTokens(TensorView slot_tokens,   // i32 [max_num_seqs]
-                     ConstTensorView slots,    // i32 [S]
-                     ConstTensorView tokens,   // i32 [S]
+void StoreSlotTokens(TensorView slot_tokens,  // i32 [max_num_seqs]
+                     ConstTensorView slots,   // i32 [S]
+                     ConstTensorView tokens,  // i32 [S]
                      const Stream& stream);
 
 // out[t] = table[ids[t] - vocab_begin] where that row is held here, else zeros (a sum over ranks
@@ -78,28 +78,28 @@ void MatMul(TensorView out,          // [M, N]
 
 // Rotates the query and key heads of qkv in place (rotate-half pairing: element i with i + D/2,
 // angle positions[t] * inv_freq[i], all in float32) and stores keys and values into the pages.
-void RopeAndStoreKv(TensorView qkv,                // float [T, (Nq_local + 2 * Nkv_local) * D]
-                    const KvPages& pages,          // same dtype as qkv
-                    ConstTensorView positions,     // i32 [T]
-                    ConstTensorView token_slots,   // i32 [T] block * P + offset; -1 = padding
-                    ConstTensorView inv_freq,      // f32 [D / 2]
+void RopeAndStoreKv(TensorView qkv,               // float [T, (Nq_local + 2 * Nkv_local) * D]
+                    const KvPages& pages,         // same dtype as qkv
+                    ConstTensorView positions,    // i32 [T]
+                    ConstTensorView token_slots,  // i32 [T] block * P + offset; -1 = padding
+                    ConstTensorView inv_freq,     // f32 [D / 2]
                     int64_t q_heads_local, const Stream& stream);
 
 // Causal attention of prefill chunks over the paged context. Row t of sequence s attends to its
 // first context_lens[s] - (query_starts[s + 1] - 1 - t) tokens. Partials per kAttentionChunkTokens
 // as in DecodeAttention. scale = 1/sqrt(D) everywhere in this file.
-void PrefillAttention(TensorView out,          // float [T, Nq_local * D]
-                      ConstTensorView q,       // float [T, Nq_local * D], may have a row stride
+void PrefillAttention(TensorView out,     // float [T, Nq_local * D]
+                      ConstTensorView q,  // float [T, Nq_local * D], may have a row stride
                       const KvPages& pages, const PrefillBatch& batch, float scale,
                       Scratch& scratch, const Stream& stream);
 
 // Attention of one query per sequence over its whole context: float32 partials (max, sum,
 // accumulator) over chunks of kAttentionChunkTokens, combined in ascending order, so that a row's
 // result does not depend on the rest of the batch. Padding rows (context 0) give zeros.
-void DecodeAttention(TensorView out,          // float [S, Nq_local * D]
-                     ConstTensorView q,       // float [S, Nq_local * D], may have a row stride
-                     const KvPages& pages, const DecodeBatch& batch, float scale,
-                     Scratch& scratch, const Stream& stream);
+void DecodeAttention(TensorView out,     // float [S, Nq_local * D]
+                     ConstTensorView q,  // float [S, Nq_local * D], may have a row stride
+                     const KvPages& pages, const DecodeBatch& batch, float scale, Scratch& scratch,
+                     const Stream& stream);
 
 // Which tokens the softmax denominators of FilterAttention's scores run over.
 enum class LseScope : uint8_t { kAll, kCandidates };
@@ -119,8 +119,8 @@ void FilterAttention(TensorView out,     // float [S, Nq_local * D]; equals Deco
 // tail; partials over its chunks as in DecodeAttention. KV head h uses selection row h (Hs > 1)
 // or row 0. `list_rows` are the row ids of selection.positions (RowsOfPositions for pages).
 // batch.block_table and rows.block_tokens address the forced ranges.
-void GatherAttention(TensorView out,             // float [S, Nq_local * D]
-                     ConstTensorView q,          // float [S, Nq_local * D], may have a row stride
+void GatherAttention(TensorView out,     // float [S, Nq_local * D]
+                     ConstTensorView q,  // float [S, Nq_local * D], may have a row stride
                      const KvRows& rows,
                      ConstTensorView list_rows,  // i32 [S, Hs, k_max]
                      const SelectionView& selection, const DecodeBatch& batch, float scale,
@@ -131,18 +131,18 @@ void GatherAttention(TensorView out,             // float [S, Nq_local * D]
 // The k first candidates of each row in the order of order_key.h. Entries at and after
 // count[s] = min(k, end - begin) hold position -1 and score -inf, so that lists can be gathered
 // at fixed size.
-void TopK(TensorView positions,                // i32 [S, Hs, k_max] ascending positions
-          TensorView top_scores,               // f32 [S, Hs, k_max] in the same order; -0 as +0
-          TensorView count,                    // i32 [S]
-          ConstTensorView scores,              // f32 [S, Hs, n_max]
+void TopK(TensorView positions,    // i32 [S, Hs, k_max] ascending positions
+          TensorView top_scores,   // f32 [S, Hs, k_max] in the same order; -0 as +0
+          TensorView count,        // i32 [S]
+          ConstTensorView scores,  // f32 [S, Hs, n_max]
           const CandidateView& candidates, Scratch& scratch, const Stream& stream);
 
 // Merges the ranks' lists of one selection row by maximum score per position and takes the first
 // min(k, end - begin) again. Every rank's entry for a position counts; -1 entries are skipped.
-void MergeTopK(TensorView positions,              // i32 [S, Hs, k_max] ascending
-               TensorView count,                  // i32 [S]
-               ConstTensorView list_positions,    // i32 [W, S * Hs * k_max]
-               ConstTensorView list_scores,       // f32 [W, S * Hs * k_max]
+void MergeTopK(TensorView positions,            // i32 [S, Hs, k_max] ascending
+               TensorView count,                // i32 [S]
+               ConstTensorView list_positions,  // i32 [W, S * Hs * k_max]
+               ConstTensorView list_scores,     // f32 [W, S * Hs * k_max]
                const CandidateView& candidates, Scratch& scratch, const Stream& stream);
 
 // Row ids of listed positions: rows[s, h, i] = block_table[s, p / P] * rows_per_block + p % P with
@@ -156,9 +156,9 @@ void RowsOfPositions(TensorView list_rows,  // i32 [S, Hs, k_max]
 
 // out[s, offsets[w] + v] = gathered[w, s, v]: the vocabulary slices of all ranks side by side.
 // offsets[W] = V; slices are padded to V_pad.
-void ConcatVocab(TensorView out,             // f32 [S, V]
-                 ConstTensorView gathered,   // f32 [W, S, V_pad]
-                 ConstTensorView offsets,    // i32 [W + 1]
+void ConcatVocab(TensorView out,            // f32 [S, V]
+                 ConstTensorView gathered,  // f32 [W, S, V_pad]
+                 ConstTensorView offsets,   // i32 [W + 1]
                  const Stream& stream);
 
 // One row of parameters per sequence. Off: temperature 0 (greedy), top_k 0, top_p 1, min_p 0.
@@ -177,11 +177,11 @@ struct SampleParams {
 // token of the largest logit + Gumbel noise wins (exactly the softmax distribution); noise of token
 // v is -log(-log(u)), u = UniformOpen(word v % 4 of Philox(seed, v / 4, position)).
 // logprobs are log-softmax of the unmodified logits. N may be 0.
-void Sample(TensorView tokens,         // i32 [S]
-            TensorView logprobs,       // f32 [S]
-            TensorView top_tokens,     // i32 [S, N] the N most likely, in order
-            TensorView top_logprobs,   // f32 [S, N]
-            ConstTensorView logits,    // f32 [S, V]
+void Sample(TensorView tokens,        // i32 [S]
+            TensorView logprobs,      // f32 [S]
+            TensorView top_tokens,    // i32 [S, N] the N most likely, in order
+            TensorView top_logprobs,  // f32 [S, N]
+            ConstTensorView logits,   // f32 [S, V]
             const SampleParams& params, Scratch& scratch, const Stream& stream);
 
 }  // namespace tamis::ops

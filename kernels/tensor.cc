@@ -10,8 +10,8 @@ View SubRows(const View& x, int64_t begin, int64_t count) {
       << "rows " << begin << "+" << count << " of " << x.shape.ToString();
   View out = x;
   using Byte = std::conditional_t<std::is_same_v<View, TensorView>, std::byte, const std::byte>;
-  out.data = static_cast<Byte*>(x.data) +
-             static_cast<size_t>(begin * x.row_stride) * DTypeBytes(x.dtype);
+  out.data =
+      static_cast<Byte*>(x.data) + static_cast<size_t>(begin * x.row_stride) * DTypeBytes(x.dtype);
   switch (x.shape.rank()) {
     case 1: out.shape = {count}; break;
     case 2: out.shape = {count, x.shape[1]}; break;

@@ -18,14 +18,11 @@ enum class DeviceKind : uint8_t { kCpu, kCuda };
 constexpr size_t DTypeBytes(DType dtype) {
   switch (dtype) {
     case DType::kF16:
-    case DType::kBF16:
-      return 2;
+    case DType::kBF16: return 2;
     case DType::kF32:
-    case DType::kI32:
-      return 4;
+    case DType::kI32: return 4;
     case DType::kI64:
-    case DType::kU64:
-      return 8;
+    case DType::kU64: return 8;
   }
   return 0;
 }

@@ -27,7 +27,7 @@ class Collectives {
   virtual void AllReduce(TensorView x, ReduceOp op, const Stream& stream) = 0;
 
   // out[w] = rank w's x. Any dtype; x has the same (padded) shape on every rank. Contiguous.
-  virtual void AllGather(TensorView out,     // [W, shape of x]
+  virtual void AllGather(TensorView out,  // [W, shape of x]
                          ConstTensorView x, const Stream& stream) = 0;
 
   // residual += sum over ranks of x; out = RmsNorm(residual). x is clobbered; out may alias x.

@@ -27,14 +27,14 @@ struct SamplingParams {
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kAbort };
 
 struct TokenLogprobs {
-  float logprob = 0.0f;                          // of the sampled token
-  std::vector<std::pair<int32_t, float>> top;    // in descending order
+  float logprob = 0.0f;                        // of the sampled token
+  std::vector<std::pair<int32_t, float>> top;  // in descending order
 };
 
 // One sampled token, or the end of the request without one.
 struct TokenEvent {
-  int32_t token_id = -1;  // -1 = no token (abort)
-  TokenLogprobs logprobs; // filled when asked for
+  int32_t token_id = -1;                      // -1 = no token (abort)
+  TokenLogprobs logprobs;                     // filled when asked for
   FinishReason finish = FinishReason::kNone;  // on the last event
   std::string abort_reason;                   // for kAbort, a sentence for the client
   bool abort_is_deadline = false;

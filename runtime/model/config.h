@@ -23,15 +23,15 @@ struct RopeConfig {
 };
 
 struct ModelConfig {
-  std::string architecture;  // "llama"
-  int64_t hidden_size = 0;          // H
-  int64_t num_layers = 0;           // L
-  int64_t num_q_heads = 0;          // Nq
-  int64_t num_kv_heads = 0;         // Nkv
-  int64_t head_dim = 0;             // D
-  int64_t ffn_size = 0;             // F
-  int64_t vocab_size = 0;           // V
-  int64_t max_positions = 0;        // longest context the model was made for
+  std::string architecture;   // "llama"
+  int64_t hidden_size = 0;    // H
+  int64_t num_layers = 0;     // L
+  int64_t num_q_heads = 0;    // Nq
+  int64_t num_kv_heads = 0;   // Nkv
+  int64_t head_dim = 0;       // D
+  int64_t ffn_size = 0;       // F
+  int64_t vocab_size = 0;     // V
+  int64_t max_positions = 0;  // longest context the model was made for
   float norm_eps = 1e-5f;
   RopeConfig rope;
   bool tied_embeddings = false;

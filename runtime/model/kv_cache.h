@@ -38,9 +38,7 @@ class KvCache {
   KvCache(const ModelConfig& config, const ModelShard& shard, const KvCacheConfig& cache,
           LayerGroups groups, DeviceKind device);
 
-  const KvPages& layer(int64_t layer_idx) const {
-    return pages_[static_cast<size_t>(layer_idx)];
-  }
+  const KvPages& layer(int64_t layer_idx) const { return pages_[static_cast<size_t>(layer_idx)]; }
   const LayerGroups& groups() const { return groups_; }
   const KvCacheConfig& config() const { return config_; }
 

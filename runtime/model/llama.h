@@ -15,34 +15,34 @@ namespace tamis {
 
 // Every activation of one step, as views into one buffer sized at start-up.
 struct Activations {
-  TensorView token_ids;     // i32 [T_max] after ResolveTokens
-  TensorView residual;      // [T_max, H]
-  TensorView normed;        // [T_max, H]
-  TensorView qkv;           // [T_max, (Nq_local + 2 * Nkv_local) * D]
-  TensorView attn;          // [T_max, Nq_local * D]
-  TensorView partial;       // [T_max, H] this rank's part of a sum over ranks
-  TensorView gate_up;       // [T_max, 2 * F_local]
-  TensorView ffn;           // [T_max, F_local]
-  TensorView last_hidden;   // [S_max, H]
-  TensorView logits_local;  // f32 [S_max, V_pad]
-  TensorView logits_all;    // f32 [W, S_max, V_pad]
-  TensorView logits;        // f32 [S_max, V]
-  TensorView slot_tokens;   // i32 [max_num_seqs] what each slot sampled last
-  TensorView sampled;       // i32 [S_max]
-  TensorView logprobs;      // f32 [S_max]
-  TensorView top_tokens;    // i32 [S_max, N_max]
-  TensorView top_logprobs;  // f32 [S_max, N_max]
-  TensorView inv_freq;      // f32 [D / 2]
-  TensorView vocab_offsets; // i32 [W + 1]
+  TensorView token_ids;      // i32 [T_max] after ResolveTokens
+  TensorView residual;       // [T_max, H]
+  TensorView normed;         // [T_max, H]
+  TensorView qkv;            // [T_max, (Nq_local + 2 * Nkv_local) * D]
+  TensorView attn;           // [T_max, Nq_local * D]
+  TensorView partial;        // [T_max, H] this rank's part of a sum over ranks
+  TensorView gate_up;        // [T_max, 2 * F_local]
+  TensorView ffn;            // [T_max, F_local]
+  TensorView last_hidden;    // [S_max, H]
+  TensorView logits_local;   // f32 [S_max, V_pad]
+  TensorView logits_all;     // f32 [W, S_max, V_pad]
+  TensorView logits;         // f32 [S_max, V]
+  TensorView slot_tokens;    // i32 [max_num_seqs] what each slot sampled last
+  TensorView sampled;        // i32 [S_max]
+  TensorView logprobs;       // f32 [S_max]
+  TensorView top_tokens;     // i32 [S_max, N_max]
+  TensorView top_logprobs;   // f32 [S_max, N_max]
+  TensorView inv_freq;       // f32 [D / 2]
+  TensorView vocab_offsets;  // i32 [W + 1]
   Buffer buffer;
 };
 
 struct StepLimits {
-  int64_t num_tokens_max = 0;      // T_max
-  int64_t logit_rows_max = 0;      // S_max
-  int64_t num_slots = 0;           // max_num_seqs
-  int64_t top_logprobs_max = 0;    // N_max
-  int64_t context_len_max = 0;     // max_model_len
+  int64_t num_tokens_max = 0;    // T_max
+  int64_t logit_rows_max = 0;    // S_max
+  int64_t num_slots = 0;         // max_num_seqs
+  int64_t top_logprobs_max = 0;  // N_max
+  int64_t context_len_max = 0;   // max_model_len
 };
 
 size_t ActivationBytes(const ModelConfig& config, const ModelShard& shard, DType dtype,

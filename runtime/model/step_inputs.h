@@ -16,10 +16,10 @@ struct StepInputs {
   int64_t num_prefill_seqs = 0;  // the rest of T
   int64_t num_logit_rows = 0;    // S: rows whose logits are wanted
 
-  ConstTensorView token_ids;  // i32 [T]
-  ConstTensorView from_slot;  // i32 [T]; -1 = token_ids counts
-  ConstTensorView positions;  // i32 [T]
-  ConstTensorView logit_rows; // i32 [S] rows of T
+  ConstTensorView token_ids;   // i32 [T]
+  ConstTensorView from_slot;   // i32 [T]; -1 = token_ids counts
+  ConstTensorView positions;   // i32 [T]
+  ConstTensorView logit_rows;  // i32 [S] rows of T
 
   ConstTensorView decode_context_lens;   // i32 [num_decode_seqs]
   ConstTensorView prefill_query_starts;  // i32 [num_prefill_seqs + 1], relative to the first one
@@ -30,9 +30,9 @@ struct StepInputs {
 
   // Per layer group.
   struct Group {
-    ConstTensorView token_slots;         // i32 [T]
-    ConstTensorView decode_block_table;  // i32 [num_decode_seqs, blocks_max]
-    ConstTensorView prefill_block_table; // i32 [num_prefill_seqs, blocks_max]
+    ConstTensorView token_slots;          // i32 [T]
+    ConstTensorView decode_block_table;   // i32 [num_decode_seqs, blocks_max]
+    ConstTensorView prefill_block_table;  // i32 [num_prefill_seqs, blocks_max]
   };
   std::vector<Group> groups;
 

@@ -46,8 +46,8 @@ ModelWeights AllocateWeights(const ModelConfig& config, const ModelShard& shard,
 // entry. Loaders walk it and read nothing else.
 struct WeightPiece {
   std::string name;
-  Shape full_shape;   // of the checkpoint tensor
-  Slice rows;         // for 1-D tensors {0, 1}
+  Shape full_shape;  // of the checkpoint tensor
+  Slice rows;        // for 1-D tensors {0, 1}
   Slice columns;
   TensorView target;  // [rows.count, columns.count]
 };
