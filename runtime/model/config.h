@@ -20,6 +20,9 @@ struct RopeConfig {
   double low_freq_factor = 1.0;
   double high_freq_factor = 4.0;
   int64_t original_max_positions = 8192;
+  // [D / 2] or empty: frequencies are divided by these besides. GGUF files store the Llama 3
+  // rescaling in this form.
+  std::vector<float> frequency_divisors;
 };
 
 struct ModelConfig {

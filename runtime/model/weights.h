@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "kernels/device.h"
@@ -33,6 +34,13 @@ struct ModelWeights {
 //   model.embed_tokens.weight, model.layers.N.input_layernorm.weight,
 //   model.layers.N.self_attn.{q,k,v,o}_proj.weight, model.layers.N.post_attention_layernorm.weight,
 //   model.layers.N.mlp.{gate,up,down}_proj.weight, model.norm.weight, lm_head.weight
+
+// Every tensor of such a checkpoint and its shape; loaders check a file against the list.
+struct CheckpointTensor {
+  std::string name;
+  Shape shape;
+};
+std::vector<CheckpointTensor> CheckpointTensors(const ModelConfig& config);
 
 // Bytes of one rank's weights.
 size_t WeightBytes(const ModelConfig& config, const ModelShard& shard, DType dtype);
