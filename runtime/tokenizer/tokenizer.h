@@ -47,7 +47,8 @@ class Tokenizer {
 // One per sequence; `tokenizer` must outlive it.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true)
+      : tokenizer_(tokenizer), skip_special_(skip_special) {}
   // The text that `id` completes; may be empty.
   std::string Push(int32_t id);
   // What is left at the end: an unfinished character becomes U+FFFD.
@@ -55,6 +56,7 @@ class StreamDecoder {
 
  private:
   const Tokenizer& tokenizer_;
+  bool skip_special_;
   std::string pending_;  // bytes of an unfinished character
 };
 

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// Steps 1 and 2 of a request's life. Tokenising runs on gRPC's threads: a million-token prompt
+// delays nobody but its sender.
+#include "runtime/server/generate_service.h"
+
+#include <chrono>
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/server/generate_stream.h"
+#include "runtime/server/wire.h"
+
+namespace tamis {
+namespace {
+
+// The client's deadline on our clock; max() when it gave none.
+std::chrono::steady_clock::time_point SteadyDeadline(const grpc::CallbackServerContext& context) {
+  using std::chrono::steady_clock;
+  using std::chrono::system_clock;
+  const system_clock::time_point deadline = context.deadline();
+  const system_clock::duration left = deadline - system_clock::now();
+  // A year and "never" are the same to a server, and do not overflow.
+  if (deadline == system_clock::time_point::max() || left > std::chrono::hours(24 * 365)) {
+    return steady_clock::time_point::max();
+  }
+  return steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(left);
+}
+
+grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+}  // namespace
+
+GenerateService::GenerateService(ServedModel model, const Tokenizer& tokenizer,
+                                 ServiceBackend backend)
+    : model_(std::move(model)),
+      limits_{model_.name, model_.max_model_len, model_.config.vocab_size},
+      tokenizer_(tokenizer),
+      chat_template_(ChatTemplate::For(tokenizer)),
+      backend_(std::move(backend)),
+      random_state_((uint64_t{std::random_device{}()} << 32) | std::random_device{}()) {}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateService::Generate(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
+  v1::GenerateRequest message;
+  if (absl::Status status = ParseMessage(*bytes, &message); !status.ok()) {
+    return RefusedStream(ToGrpc(status));
+  }
+  absl::StatusOr<std::shared_ptr<Request>> request = MakeRequest(message);
+  if (!request.ok()) return RefusedStream(ToGrpc(request.status()));
+  (*request)->deadline = SteadyDeadline(*context);
+
+  // Tokens may arrive before this call returns; gRPC holds them until the stream is bound.
+  const std::shared_ptr<GenerateStream> stream =
+      GenerateStream::Create(tokenizer_, *request, message.sampling());
+  if (absl::Status status = backend_.submit(*request); !status.ok()) {
+    stream->Refuse(ToGrpc(status));
+  }
+  return stream.get();
+}
+
+absl::StatusOr<std::shared_ptr<Request>> GenerateService::MakeRequest(
+    const v1::GenerateRequest& message) {
+  if (absl::Status status = ValidateRequest(message, limits_); !status.ok()) return status;
+  auto request = std::make_shared<Request>();
+  request->arrival = std::chrono::steady_clock::now();
+  if (message.has_token_ids()) {
+    request->prompt.assign(message.token_ids().ids().begin(), message.token_ids().ids().end());
+  } else {
+    absl::StatusOr<std::vector<int32_t>> prompt =
+        message.has_chat() ? EncodeChat(message.chat()) : EncodeText(message.text(), true);
+    if (!prompt.ok()) return prompt.status();
+    request->prompt = *std::move(prompt);
+  }
+  const auto prompt_tokens = static_cast<int64_t>(request->prompt.size());
+  if (absl::Status status = ValidatePromptLength(prompt_tokens, limits_); !status.ok()) {
+    return status;
+  }
+  request->sampling = ToSamplingParams(message.sampling(), prompt_tokens, limits_, NextRandom());
+  request->eos_token_ids = model_.eos_token_ids;
+  request->id = message.request_id().empty() ? absl::StrCat("gen-", absl::Hex(NextRandom()))
+                                             : message.request_id();
+  return request;
+}
+
+absl::StatusOr<std::vector<int32_t>> GenerateService::EncodeText(const std::string& text,
+                                                                 bool add_bos) const {
+  return tokenizer_.Encode(text, add_bos, /*parse_special=*/true);
+}
+
+absl::StatusOr<std::vector<int32_t>> GenerateService::EncodeChat(
+    const v1::ChatMessages& chat) const {
+  if (!chat_template_.ok()) return chat_template_.status();
+  std::vector<ChatMessage> messages;
+  for (const v1::ChatMessage& message : chat.messages()) {
+    messages.push_back({message.role(), message.content()});
+  }
+  return chat_template_->Encode(messages);
+}
+
+grpc::ServerUnaryReactor* GenerateService::Tokenize(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* bytes,
+                                                    grpc::ByteBuffer* response) {
+  v1::TokenizeRequest message;
+  absl::Status status = ParseMessage(*bytes, &message);
+  if (status.ok()) status = ValidateRequest(message);
+  if (!status.ok()) return Reply(context, status);
+  const bool add_bos = !message.has_add_special_tokens() || message.add_special_tokens();
+  const absl::StatusOr<std::vector<int32_t>> ids =
+      message.has_chat() ? EncodeChat(message.chat()) : EncodeText(message.text(), add_bos);
+  if (!ids.ok()) return Reply(context, ids.status());
+  v1::TokenizeResponse answer;
+  answer.mutable_token_ids()->Add(ids->begin(), ids->end());
+  answer.set_max_model_len(static_cast<int32_t>(model_.max_model_len));
+  *response = SerializeMessage(answer);
+  return Reply(context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* GenerateService::Detokenize(grpc::CallbackServerContext* context,
+                                                      const v1::DetokenizeRequest* request,
+                                                      v1::DetokenizeResponse* response) {
+  const absl::Status status =
+      ValidateTokenIds(TokenSpan(request->token_ids()), "token_ids", limits_);
+  if (status.ok()) {
+    response->set_text(
+        tokenizer_.Decode(TokenSpan(request->token_ids()),
+                          !request->has_skip_special_tokens() || request->skip_special_tokens()));
+  }
+  return Reply(context, status);
+}
+
+grpc::ServerUnaryReactor* GenerateService::GetModelInfo(grpc::CallbackServerContext* context,
+                                                        const v1::GetModelInfoRequest*,
+                                                        v1::GetModelInfoResponse* response) {
+  const ModelConfig& config = model_.config;
+  response->set_name(model_.name);
+  response->set_architecture(config.architecture);
+  response->set_num_layers(config.num_layers);
+  response->set_hidden_size(config.hidden_size);
+  response->set_num_q_heads(config.num_q_heads);
+  response->set_num_kv_heads(config.num_kv_heads);
+  response->set_head_dim(config.head_dim);
+  response->set_ffn_size(config.ffn_size);
+  response->set_vocab_size(config.vocab_size);
+  response->set_max_model_len(model_.max_model_len);
+  response->set_dtype(model_.dtype);
+  response->mutable_eos_token_ids()->Add(model_.eos_token_ids.begin(), model_.eos_token_ids.end());
+  response->set_bos_token_id(tokenizer_.bos_token_id());
+  response->set_has_chat_template(chat_template_.ok());
+  return Reply(context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* GenerateService::GetServerInfo(grpc::CallbackServerContext* context,
+                                                         const v1::GetServerInfoRequest*,
+                                                         v1::GetServerInfoResponse* response) {
+  backend_.fill_info(response);
+  return Reply(context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* GenerateService::Drain(grpc::CallbackServerContext* context,
+                                                 const v1::DrainRequest*, v1::DrainResponse*) {
+  backend_.drain();
+  return Reply(context, absl::OkStatus());
+}
+
+uint64_t GenerateService::NextRandom() {
+  // SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): a counter, mixed.
+  uint64_t z = random_state_.fetch_add(0x9E3779B97F4A7C15ULL, std::memory_order_relaxed);
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
+  return z ^ (z >> 31);
+}
+
+}  // namespace tamis

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Text is made on the engine thread (microseconds a token), so that a stop string ends the request
+// at once however slowly the client reads.
+#include "runtime/server/generate_stream.h"
+
+#include <utility>
+
+#include "runtime/server/wire.h"
+
+namespace tamis {
+namespace {
+
+void AddLogprobs(int32_t token_id, const TokenLogprobs& from, v1::Logprobs* to) {
+  to->set_token_id(token_id);
+  to->set_logprob(from.logprob);
+  for (const auto& [id, logprob] : from.top) {
+    v1::TopLogprob* top = to->add_top();
+    top->set_token_id(id);
+    top->set_logprob(logprob);
+  }
+}
+
+grpc::Status AbortStatus(const TokenEvent& event) {
+  return grpc::Status(
+      event.abort_is_deadline ? grpc::StatusCode::DEADLINE_EXCEEDED : grpc::StatusCode::UNAVAILABLE,
+      event.abort_reason);
+}
+
+class Refused final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  explicit Refused(const grpc::Status& status) { Finish(status); }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+GenerateStream::GenerateStream(const Tokenizer& tokenizer, std::shared_ptr<Request> request,
+                               const v1::SamplingOptions& options)
+    : request_(std::move(request)),
+      decoder_(tokenizer, !options.has_skip_special_tokens() || options.skip_special_tokens()),
+      matcher_(std::vector<std::string>(options.stop().begin(), options.stop().end())) {
+  pending_.set_request_id(request_->id);
+}
+
+std::shared_ptr<GenerateStream> GenerateStream::Create(const Tokenizer& tokenizer,
+                                                       std::shared_ptr<Request> request,
+                                                       const v1::SamplingOptions& options) {
+  std::shared_ptr<GenerateStream> stream(new GenerateStream(tokenizer, request, options));
+  stream->self_ = stream;
+  request->on_token = [stream](const TokenEvent& event) { stream->OnToken(event); };
+  return stream;
+}
+
+void GenerateStream::Refuse(const grpc::Status& status) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Close(status);
+}
+
+void GenerateStream::OnToken(const TokenEvent& event) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (ended_) return;
+  if (event.finish == FinishReason::kAbort) {
+    Close(AbortStatus(event));
+    return;
+  }
+  AddToken(event);
+  Advance();
+}
+
+void GenerateStream::AddToken(const TokenEvent& event) {
+  ++completion_tokens_;
+  has_pending_ = true;
+  pending_.add_token_ids(event.token_id);
+  if (request_->sampling.num_logprobs >= 0) {
+    AddLogprobs(event.token_id, event.logprobs, pending_.add_logprobs());
+  }
+  // The token that stopped the sequence (EOS, a stop token) is not part of the text.
+  std::string text;
+  if (event.finish != FinishReason::kStop) text = decoder_.Push(event.token_id);
+  if (event.finish != FinishReason::kNone) text += decoder_.Finish();
+  *pending_.mutable_text() += matcher_.Push(text);
+  if (event.finish != FinishReason::kNone) *pending_.mutable_text() += matcher_.Finish();
+
+  if (matcher_.matched()) {
+    request_->cancelled = true;
+    EndWith(v1::FINISH_REASON_STOP);
+  } else if (event.finish == FinishReason::kStop) {
+    EndWith(v1::FINISH_REASON_STOP);
+  } else if (event.finish == FinishReason::kLength) {
+    EndWith(v1::FINISH_REASON_LENGTH);
+  }
+}
+
+void GenerateStream::EndWith(v1::FinishReason reason) {
+  ended_ = true;
+  pending_.set_finish_reason(reason);
+  pending_.mutable_usage()->set_prompt_tokens(static_cast<int32_t>(request_->prompt.size()));
+  pending_.mutable_usage()->set_completion_tokens(completion_tokens_);
+}
+
+void GenerateStream::Close(const grpc::Status& status) {
+  request_->cancelled = true;
+  if (ended_ && !has_pending_) return;  // the last message is on its way
+  ended_ = true;
+  has_pending_ = false;
+  status_ = status;
+  Advance();
+}
+
+void GenerateStream::Advance() {
+  if (write_in_flight_ || finish_called_) return;
+  if (has_pending_) {
+    has_pending_ = false;
+    write_in_flight_ = true;
+    writing_ = SerializeMessage(pending_);
+    pending_.Clear();
+    if (ended_) {
+      finish_called_ = true;
+      StartWriteAndFinish(&writing_, grpc::WriteOptions(), grpc::Status::OK);
+    } else {
+      StartWrite(&writing_);
+    }
+  } else if (ended_) {
+    finish_called_ = true;
+    Finish(status_);
+  }
+}
+
+void GenerateStream::OnWriteDone(bool ok) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  write_in_flight_ = false;
+  if (!ok) Close(grpc::Status(grpc::StatusCode::CANCELLED, "the client is gone"));
+  Advance();
+}
+
+void GenerateStream::OnCancel() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Close(grpc::Status(grpc::StatusCode::CANCELLED, "cancelled by the client"));
+}
+
+void GenerateStream::OnDone() {
+  std::shared_ptr<GenerateStream> self;  // outlives the lock
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ended_ = true;
+  request_->cancelled = true;
+  request_.reset();  // it holds this stream in on_token
+  self = std::move(self_);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* RefusedStream(const grpc::Status& status) {
+  return new Refused(status);
+}
+
+}  // namespace tamis

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// One Generate call: token events in on the engine thread, messages out through gRPC's callback
+// API. At most one write is in flight; what happens meanwhile is merged into the next message, so
+// a slow client costs memory bounded by its max_tokens and never blocks the engine.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "proto/tamis.pb.h"
+#include "runtime/engine/request.h"
+#include "runtime/server/stop_matcher.h"
+#include "runtime/tokenizer/tokenizer.h"
+
+namespace tamis {
+
+// Held by gRPC until OnDone and by the request's on_token until the engine drops the request;
+// whichever is last frees it.
+class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  // Makes request->on_token feed the stream. `tokenizer` must outlive it.
+  static std::shared_ptr<GenerateStream> Create(const Tokenizer& tokenizer,
+                                                std::shared_ptr<Request> request,
+                                                const v1::SamplingOptions& options);
+
+  // Ends the call with an error instead of tokens; for a request the engine did not take.
+  void Refuse(const grpc::Status& status);
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  GenerateStream(const Tokenizer& tokenizer, std::shared_ptr<Request> request,
+                 const v1::SamplingOptions& options);
+
+  void OnToken(const TokenEvent& event);
+
+  // REQUIRES: mutex_ held, for all below.
+  void AddToken(const TokenEvent& event);
+  void EndWith(v1::FinishReason reason);
+  void Close(const grpc::Status& status);
+  void Advance();
+
+  std::mutex mutex_;
+  std::shared_ptr<GenerateStream> self_;  // until OnDone
+  std::shared_ptr<Request> request_;
+  StreamDecoder decoder_;
+  StopMatcher matcher_;
+  v1::GenerateResponse pending_;  // not yet given to gRPC
+  bool has_pending_ = false;
+  int32_t completion_tokens_ = 0;
+  bool ended_ = false;  // no event counts any more; status_ says how the call ends
+  grpc::Status status_;
+  grpc::ByteBuffer writing_;  // must live while the write is in flight
+  bool write_in_flight_ = false;
+  bool finish_called_ = false;
+};
+
+// The call that is over before it began.
+grpc::ServerWriteReactor<grpc::ByteBuffer>* RefusedStream(const grpc::Status& status);
+
+}  // namespace tamis

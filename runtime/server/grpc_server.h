@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The listening end: the service with health and reflection on one port.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "grpcpp/server.h"
+#include "runtime/server/generate_service.h"
+
+namespace tamis {
+
+// May be used from any thread.
+class GrpcServer {
+ public:
+  // Listens on host:port (port 0: any free one). Health says NOT_SERVING until SetServing(true).
+  // `service` must outlive the server. UNAVAILABLE if the address cannot be had.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GenerateService* service,
+                                                           const std::string& host, int port);
+  ~GrpcServer();
+
+  int port() const { return port_; }
+  // For "" and every service by name.
+  void SetServing(bool serving);
+  // No new calls; those that run get until `grace` has passed, then are cancelled.
+  void Shutdown(std::chrono::milliseconds grace);
+
+ private:
+  GrpcServer() = default;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+};
+
+}  // namespace tamis
