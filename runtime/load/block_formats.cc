@@ -2,10 +2,10 @@
 #include "runtime/load/block_formats.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "kernels/check.h"
+#include "kernels/cpu/convert.h"
 
 namespace tamis {
 namespace {
@@ -17,15 +17,7 @@ T ReadAs(const std::byte* bytes) {
   return value;
 }
 
-float HalfAt(const std::byte* bytes) {
-  const uint16_t half = ReadAs<uint16_t>(bytes);
-  const uint32_t sign = (half & 0x8000u) << 16;
-  const uint32_t magnitude = (half & 0x7fffu) << 13;
-  if ((half & 0x7c00u) == 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | magnitude);
-  // Moving the exponent by a product also makes subnormals right.
-  return std::bit_cast<float>(
-      sign | std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1.0p112f));
-}
+float HalfAt(const std::byte* bytes) { return cpu::ToFloat(ReadAs<cpu::F16>(bytes)); }
 
 int ByteAt(const std::byte* bytes) { return std::to_integer<int>(*bytes); }
 
@@ -47,7 +39,7 @@ struct BF16 {
   static constexpr int64_t kElements = 1;
   static constexpr size_t kBytes = 2;
   static void Decode(const std::byte* block, float* out) {
-    *out = std::bit_cast<float>(static_cast<uint32_t>(ReadAs<uint16_t>(block)) << 16);
+    *out = cpu::ToFloat(ReadAs<cpu::BF16>(block));
   }
 };
 

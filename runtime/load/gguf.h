@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -56,6 +57,10 @@ class GgufFile {
 
   const std::vector<GgufTensor>& tensors() const { return tensors_; }  // in the file's order
   const GgufTensor* FindTensor(std::string_view name) const;           // null if there is none
+
+  // The mapping that tensor data points into, for an owner that outlives this object. None after
+  // Parse.
+  std::optional<MappedFile> TakeMapping() { return std::exchange(file_, std::nullopt); }
 
  private:
   friend class GgufParser;
