@@ -74,12 +74,9 @@ void OpCheck::FloatType(DType dtype, const char* name) {
   if (dtype != float_type_) FailType(name, dtype, DTypeName(float_type_));
 }
 
-void OpCheck::FloatOrF32(const ConstTensorView& x, const char* name, Sizes sizes) {
-  if (x.dtype == DType::kF32) {
-    Typed(x, DType::kF32, name, sizes);
-  } else {
-    Float(x, name, sizes);
-  }
+void OpCheck::FloatOrF32Rows(const ConstTensorView& x, const char* name, Sizes sizes) {
+  if (x.dtype != DType::kF32) FloatType(x.dtype, name);
+  Place(x, name, sizes);
 }
 
 void OpCheck::Pages(const KvPages& pages, const char* name) {

@@ -44,8 +44,8 @@ class OpCheck {
     Place(x, name, sizes);
     Contiguous(x, name);
   }
-  // As Typed for f32, or as Float.
-  void FloatOrF32(const ConstTensorView& x, const char* name, Sizes sizes);
+  // f32, or the common float type; rows may have a stride.
+  void FloatOrF32Rows(const ConstTensorView& x, const char* name, Sizes sizes);
   // Pages or rows of keys and values; their head size and head count must be positive.
   void Pages(const KvPages& pages, const char* name);
   void KeyValueRows(const KvRows& rows, const char* name);

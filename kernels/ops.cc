@@ -94,7 +94,7 @@ void MatMul(TensorView out, ConstTensorView a, ConstTensorView weight, Scratch& 
   Size M("M"), N("N"), K("K");
   check.FloatRows(a, "a", {&M, &K});
   check.Float(weight, "weight", {&N, &K});
-  check.FloatOrF32(out, "out", {&M, &N});
+  check.FloatOrF32Rows(out, "out", {&M, &N});
   Pick(stream, cpu::MatMul, cuda::MatMul)(out, a, weight, scratch, stream);
 }
 

@@ -68,7 +68,8 @@ void SiluMul(TensorView out,           // float [T, F_local]
 
 // ---- products ----------------------------------------------------------------------------------
 
-// out = a * weight^T. out is a's dtype, or f32 (logits). a may have a row stride.
+// out = a * weight^T. out is a's dtype, or f32 (logits). a and out may have row strides (slices of
+// the vocabulary are written side by side into rows padded to the widest).
 void MatMul(TensorView out,          // [M, N]
             ConstTensorView a,       // float [M, K]
             ConstTensorView weight,  // float [N, K]

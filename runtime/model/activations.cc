@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/scratch_bytes.h"
 #include "runtime/model/llama.h"
 
 namespace tamis {
@@ -84,8 +85,31 @@ size_t ActivationBytes(const ModelConfig& config, const ModelShard& shard, DType
   return layout.bytes();
 }
 
+size_t ScratchBytes(const ModelConfig& config, const ModelShard& shard, DType dtype,
+                    DeviceKind device, const StepLimits& limits) {
+  const int64_t q_heads_local = shard.heads.q_heads.count;
+  const int64_t kv_heads_local = shard.heads.kv_heads.count;
+  ScratchLimits scratch;
+  scratch.dtype = dtype;
+  scratch.num_tokens_max = limits.num_tokens_max;
+  scratch.num_seqs_max = std::max(limits.num_slots, limits.logit_rows_max);
+  scratch.inner_max =
+      std::max({config.hidden_size, q_heads_local * config.head_dim, shard.ffn.count});
+  scratch.outer_max =
+      std::max({config.hidden_size, (q_heads_local + 2 * kv_heads_local) * config.head_dim,
+                2 * shard.ffn.count, shard.vocab.count});
+  scratch.q_heads_local = q_heads_local;
+  scratch.kv_heads_local = kv_heads_local;
+  scratch.head_dim = config.head_dim;
+  scratch.context_len_max = limits.context_len_max;
+  scratch.num_ranks = shard.size;
+  scratch.vocab = config.vocab_size;
+  return OpScratchBytes(device, scratch);
+}
+
 Activations AllocateActivations(const ModelConfig& config, const ModelShard& shard, DType dtype,
                                 DeviceKind device, const StepLimits& limits) {
+  CHECK_LE(limits.top_logprobs_max, config.vocab_size) << "most likely tokens of a vocabulary";
   Activations act;
   act.buffer =
       Buffer(MemoryOf(device), ActivationBytes(config, shard, dtype, limits), "activations");

@@ -69,7 +69,8 @@ struct LlamaContext {
 // every rank. The two all-reduces per layer are visible lines in it.
 void Forward(const LlamaContext& context, const StepInputs& inputs);
 
-// Samples act.logits into act.sampled, act.logprobs, act.top_* and act.slot_tokens.
+// Samples act.logits into act.sampled, act.logprobs, act.slot_tokens and, if any row wants it, all
+// N_max columns of act.top_*.
 void SampleStep(const LlamaContext& context, const StepInputs& inputs);
 
 }  // namespace tamis
