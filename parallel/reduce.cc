@@ -5,7 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+
+#include "kernels/cpu/convert.h"
 
 namespace tamis {
 namespace {
@@ -21,16 +22,28 @@ void Combine(float* accumulator, const float* part, int64_t count, ReduceOp op) 
   }
 }
 
-void ReduceFloat32(float* to, const void* const* parts, int size, int64_t count, ReduceOp op) {
+template <typename T>
+void Load(float* to, const T* from, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = cpu::ToFloat(from[i]);
+}
+
+template <typename T>
+void Store(T* to, const float* from, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = cpu::FromFloat<T>(from[i]);
+}
+
+template <typename T>
+void Reduce(T* to, const void* const* parts, int size, int64_t count, ReduceOp op) {
   Block accumulator;
+  Block part;
   for (int64_t begin = 0; begin < count; begin += kBlock) {
     const int64_t length = std::min(kBlock, count - begin);
-    const size_t bytes = static_cast<size_t>(length) * sizeof(float);
-    std::memcpy(accumulator.data(), static_cast<const float*>(parts[0]) + begin, bytes);
+    Load(accumulator.data(), static_cast<const T*>(parts[0]) + begin, length);
     for (int r = 1; r < size; ++r) {
-      Combine(accumulator.data(), static_cast<const float*>(parts[r]) + begin, length, op);
+      Load(part.data(), static_cast<const T*>(parts[r]) + begin, length);
+      Combine(accumulator.data(), part.data(), length, op);
     }
-    std::memcpy(to + begin, accumulator.data(), bytes);
+    Store(to + begin, accumulator.data(), length);
   }
 }
 
@@ -39,7 +52,8 @@ void ReduceFloat32(float* to, const void* const* parts, int size, int64_t count,
 void CheckReducible(const TensorView& x) {
   CHECK(x.device == DeviceKind::kCpu) << "host collectives take host tensors";
   CHECK(x.contiguous()) << "all-reduce of a strided tensor " << x.shape.ToString();
-  CHECK(x.dtype == DType::kF32) << "all-reduce of " << DTypeName(x.dtype);
+  CHECK(x.dtype == DType::kF32 || x.dtype == DType::kF16 || x.dtype == DType::kBF16)
+      << "all-reduce of " << DTypeName(x.dtype);
 }
 
 void CheckGatherable(const TensorView& out, const ConstTensorView& x, int size) {
@@ -53,8 +67,10 @@ void CheckGatherable(const TensorView& out, const ConstTensorView& x, int size) 
 
 void ReduceInRankOrder(void* to, const void* const* parts, int size, int64_t count, DType dtype,
                        ReduceOp op) {
-  CHECK(dtype == DType::kF32) << "all-reduce of " << DTypeName(dtype);
-  ReduceFloat32(static_cast<float*>(to), parts, size, count, op);
+  cpu::ForFloatType(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    Reduce(static_cast<T*>(to), parts, size, count, op);
+  });
 }
 
 }  // namespace tamis

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Waiting without hanging and without burning a core: poll with yields first, because a peer in
+// step arrives within that; then sleep between polls; die when the time is over.
+#pragma once
+
+#include <sched.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+
+#include "kernels/check.h"
+
+namespace tamis {
+
+// Says who waited for what, and dies.
+[[noreturn]] inline void DieOfWaiting(int rank, const std::string& call,
+                                      std::chrono::milliseconds timeout) {
+  Die("rank " + std::to_string(rank) + " waited longer than " + std::to_string(timeout.count()) +
+      " ms in " + call);
+}
+
+// Returns once done() is true; polls at least once. `call` names the wait in the last message.
+template <typename Done>
+void PollUntil(const Done& done, int rank, const char* call, std::chrono::milliseconds timeout) {
+  constexpr int kYields = 3000;  // about a millisecond or two of polling MPI
+  constexpr auto kShortSleep = std::chrono::microseconds(200);
+  constexpr auto kLongSleep = std::chrono::microseconds(1000);
+  constexpr auto kIdleAfter = std::chrono::milliseconds(50);  // then the longer sleeps
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < kYields; ++i) {
+    if (done()) return;
+    sched_yield();
+  }
+  while (!done()) {
+    const auto waited = std::chrono::steady_clock::now() - start;
+    if (waited > timeout) DieOfWaiting(rank, call, timeout);
+    std::this_thread::sleep_for(waited < kIdleAfter ? kShortSleep : kLongSleep);
+  }
+}
+
+}  // namespace tamis

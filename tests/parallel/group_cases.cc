@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every rank can compute every rank's input, so each checks the whole result by itself; expected
+// sums are formed in rank order in float32, and must be met bit for bit.
+#include "tests/parallel/group_cases.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <string>
+#include <thread>
+
+#include "kernels/cpu/convert.h"
+#include "kernels/ops.h"
+
+namespace tamis {
+namespace {
+
+std::string TextOf(int rank, size_t bytes) {
+  std::string text(bytes, '\0');
+  for (size_t i = 0; i < bytes; ++i) {
+    text[i] = static_cast<char>(i * 31 + static_cast<size_t>(rank) * 7);
+  }
+  return text;
+}
+
+// Magnitudes over many powers of two, so that another order of summation shows in the bits.
+std::vector<float> FloatsOf(int rank, size_t count, uint32_t seed) {
+  std::mt19937 random(seed * 1000 + static_cast<uint32_t>(rank));
+  std::vector<float> values(count);
+  for (float& value : values) {
+    const int exponent = static_cast<int>(random() % 24) - 12;
+    value = std::ldexp(static_cast<float>(random()) / 4294967296.0f - 0.5f, exponent);
+  }
+  return values;
+}
+
+float Rounded(float value, DType dtype) {
+  if (dtype == DType::kBF16) return cpu::ToFloat(cpu::FromFloat<cpu::BF16>(value));
+  if (dtype == DType::kF16) return cpu::ToFloat(cpu::FromFloat<cpu::F16>(value));
+  return value;
+}
+
+// The values as bytes of `dtype`.
+std::string Packed(const std::vector<float>& values, DType dtype) {
+  std::string bytes(values.size() * DTypeBytes(dtype), '\0');
+  for (size_t i = 0; i < values.size(); ++i) {
+    char* to = bytes.data() + i * DTypeBytes(dtype);
+    if (dtype == DType::kF32) {
+      std::memcpy(to, &values[i], sizeof(float));
+    } else {
+      const uint16_t half = dtype == DType::kBF16 ? cpu::FromFloat<cpu::BF16>(values[i]).bits
+                                                  : cpu::FromFloat<cpu::F16>(values[i]).bits;
+      std::memcpy(to, &half, sizeof half);
+    }
+  }
+  return bytes;
+}
+
+std::string ExpectedReduction(int size, size_t count, uint32_t seed, DType dtype, ReduceOp op) {
+  std::vector<float> result;
+  for (int rank = 0; rank < size; ++rank) {
+    std::vector<float> values = FloatsOf(rank, count, seed);
+    for (float& value : values) value = Rounded(value, dtype);
+    if (rank == 0) {  // not 0 + value: that would lose a negative zero
+      result = values;
+      continue;
+    }
+    for (size_t i = 0; i < count; ++i) {
+      result[i] = op == ReduceOp::kSum ? result[i] + values[i] : std::max(result[i], values[i]);
+    }
+  }
+  return Packed(result, dtype);
+}
+
+void ExpectReduction(Group& group, size_t count, uint32_t seed, DType dtype, ReduceOp op) {
+  Collectives& collectives = *group.collectives;
+  std::string x = Packed(FloatsOf(collectives.rank(), count, seed), dtype);
+  const TensorView view(x.data(), {static_cast<int64_t>(count)}, dtype, DeviceKind::kCpu);
+  collectives.AllReduce(view, op, Stream::Cpu());
+  EXPECT_TRUE(x == ExpectedReduction(collectives.size(), count, seed, dtype, op))
+      << count << " of " << DTypeName(dtype) << " over " << collectives.size() << " ranks";
+}
+
+void BroadcastReplacesEveryRanksBytes(Group& group) {
+  Control& control = *group.control;
+  // Around the packet of the MPI transport (4088 bytes of text), empty, and large.
+  for (size_t bytes : {0, 1, 4087, 4088, 4089, 100'000, 20'000'000}) {
+    const std::string want = TextOf(0, bytes);
+    std::string text = control.rank() == 0 ? want : TextOf(control.rank(), 77);
+    control.Broadcast(&text);
+    EXPECT_TRUE(text == want) << bytes << " bytes";
+  }
+}
+
+void GatherKeepsRanksAndLengths(Group& group) {
+  Control& control = *group.control;
+  for (size_t unit : {0, 1, 3000, 500'000}) {
+    const auto bytes_of = [&](int rank) {  // rank 1 sends nothing
+      return rank == 1 ? 0 : unit * static_cast<size_t>(rank + 1);
+    };
+    const std::vector<std::string> all =
+        control.AllGather(TextOf(control.rank(), bytes_of(control.rank())));
+    ASSERT_EQ(all.size(), static_cast<size_t>(control.size()));
+    for (int rank = 0; rank < control.size(); ++rank) {
+      EXPECT_TRUE(all[static_cast<size_t>(rank)] == TextOf(rank, bytes_of(rank)))
+          << "rank " << rank << ", unit " << unit;
+    }
+  }
+}
+
+void AgreementNeedsEveryRank(Group& group) {
+  Control& control = *group.control;
+  EXPECT_TRUE(AllAgree(control, true));
+  EXPECT_FALSE(AllAgree(control, false));
+  for (int odd = 0; odd < control.size(); ++odd) {
+    EXPECT_FALSE(AllAgree(control, control.rank() != odd));
+  }
+  Barrier(control);
+}
+
+void SumsInRankOrder(Group& group) {
+  // Around the ranks' slices and the transports' thresholds and chunks.
+  for (size_t count : {1, 2, 3, 7, 576, 4096, 4097, 8192, 8193, 65536, 65537, 294'912, 1'000'003}) {
+    ExpectReduction(group, count, /*seed=*/1, DType::kF32, ReduceOp::kSum);
+  }
+}
+
+void SumsHalvesInFloat32(Group& group) {
+  for (size_t count : {1, 5, 576, 8192, 8193, 16'385, 131'073, 300'001}) {
+    ExpectReduction(group, count, /*seed=*/2, DType::kBF16, ReduceOp::kSum);
+    ExpectReduction(group, count, /*seed=*/3, DType::kF16, ReduceOp::kSum);
+  }
+}
+
+void TakesMaxima(Group& group) {
+  for (size_t count : {1, 576, 70'000}) {
+    for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+      ExpectReduction(group, count, /*seed=*/4, dtype, ReduceOp::kMax);
+    }
+  }
+}
+
+void EmptyTensorsAreNothing(Group& group) {
+  Collectives& collectives = *group.collectives;
+  collectives.AllReduce(TensorView(nullptr, {0, 576}, DType::kF32, DeviceKind::kCpu),
+                        ReduceOp::kSum, Stream::Cpu());
+  collectives.AllGather(TensorView(nullptr, {collectives.size(), 0}, DType::kI32, DeviceKind::kCpu),
+                        ConstTensorView(nullptr, {0}, DType::kI32, DeviceKind::kCpu),
+                        Stream::Cpu());
+  ExpectReduction(group, 10, /*seed=*/5, DType::kF32, ReduceOp::kSum);
+}
+
+void GathersEveryDType(Group& group) {
+  Collectives& collectives = *group.collectives;
+  for (DType dtype :
+       {DType::kF32, DType::kF16, DType::kBF16, DType::kI32, DType::kI64, DType::kU64}) {
+    for (int64_t items : {1, 33, 70'001}) {
+      const size_t bytes = static_cast<size_t>(items) * DTypeBytes(dtype);
+      const std::string x = TextOf(collectives.rank(), bytes);
+      std::string out(bytes * static_cast<size_t>(collectives.size()), '\x5a');
+      collectives.AllGather(
+          TensorView(out.data(), {collectives.size(), items}, dtype, DeviceKind::kCpu),
+          ConstTensorView(x.data(), {items}, dtype, DeviceKind::kCpu), Stream::Cpu());
+      for (int rank = 0; rank < collectives.size(); ++rank) {
+        EXPECT_TRUE(out.compare(static_cast<size_t>(rank) * bytes, bytes, TextOf(rank, bytes)) == 0)
+            << "rank " << rank << ", " << items << " of " << DTypeName(dtype);
+      }
+    }
+  }
+}
+
+// Calls of all kinds in quick succession: a slot reused too early would mix rounds.
+void ManyCallsInARow(Group& group) {
+  Collectives& collectives = *group.collectives;
+  const int size = collectives.size();
+  constexpr int64_t kItems = 576;
+  std::vector<float> x(kItems);
+  std::vector<int32_t> gathered(static_cast<size_t>(size));
+  int wrong = 0;
+  for (int i = 0; i < 3000; ++i) {
+    for (int64_t item = 0; item < kItems; ++item) {  // small integers: sums are exact
+      x[static_cast<size_t>(item)] = static_cast<float>((i + item + collectives.rank()) % 1000);
+    }
+    collectives.AllReduce(TensorView(x.data(), {kItems}, DType::kF32, DeviceKind::kCpu),
+                          ReduceOp::kSum, Stream::Cpu());
+    for (int64_t item = 0; item < kItems; item += 25) {
+      float want = 0;
+      for (int rank = 0; rank < size; ++rank) want += static_cast<float>((i + item + rank) % 1000);
+      wrong += x[static_cast<size_t>(item)] == want ? 0 : 1;
+    }
+    if (i % 3 != 0) continue;
+    const int32_t mine = i * 100 + collectives.rank();
+    collectives.AllGather(TensorView(gathered.data(), {size, 1}, DType::kI32, DeviceKind::kCpu),
+                          ConstTensorView(&mine, {1}, DType::kI32, DeviceKind::kCpu),
+                          Stream::Cpu());
+    for (int rank = 0; rank < size; ++rank) {
+      wrong += gathered[static_cast<size_t>(rank)] == i * 100 + rank ? 0 : 1;
+    }
+    std::string plan = group.control->rank() == 0 ? std::to_string(i) : "";
+    group.control->Broadcast(&plan);
+    wrong += plan == std::to_string(i) ? 0 : 1;
+  }
+  EXPECT_EQ(wrong, 0);
+}
+
+void OneRankComesLate(Group& group) {
+  for (int late = 0; late < group.control->size(); ++late) {
+    if (group.control->rank() == late) std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    ExpectReduction(group, 576, /*seed=*/6, DType::kF32, ReduceOp::kSum);
+    if (group.control->rank() == late) std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    Barrier(*group.control);
+  }
+}
+
+void ReducesAddsAndNormalises(Group& group) {
+  Collectives& collectives = *group.collectives;
+  constexpr int64_t kRows = 3;
+  constexpr int64_t kHidden = 96;
+  constexpr size_t kItems = kRows * kHidden;
+  const auto view = [](std::vector<float>& values, Shape shape) {
+    return TensorView(values.data(), shape, DType::kF32, DeviceKind::kCpu);
+  };
+  const Shape shape = {kRows, kHidden};
+  std::vector<float> weight = FloatsOf(0, kHidden, /*seed=*/8);
+  std::vector<float> residual = FloatsOf(0, kItems, /*seed=*/9);
+  std::vector<float> want_residual = residual;
+  std::vector<float> x = FloatsOf(collectives.rank(), kItems, /*seed=*/10);
+  std::vector<float> sum(kItems);
+  const std::string packed =
+      ExpectedReduction(collectives.size(), kItems, /*seed=*/10, DType::kF32, ReduceOp::kSum);
+  std::memcpy(sum.data(), packed.data(), packed.size());
+  std::vector<float> out(kItems, NAN);
+  std::vector<float> want(kItems, NAN);
+  collectives.AllReduceAddRmsNorm(view(out, shape), view(residual, shape), view(x, shape),
+                                  view(weight, {kHidden}), 1e-5f, Stream::Cpu());
+  ops::AddRmsNorm(view(want, shape), view(want_residual, shape), view(sum, shape),
+                  view(weight, {kHidden}), 1e-5f, Stream::Cpu());
+  EXPECT_EQ(out, want);
+  EXPECT_EQ(residual, want_residual);
+}
+
+}  // namespace
+
+const std::vector<GroupCase>& GroupCases() {
+  static const std::vector<GroupCase> cases = {
+      {"BroadcastReplacesEveryRanksBytes", BroadcastReplacesEveryRanksBytes},
+      {"GatherKeepsRanksAndLengths", GatherKeepsRanksAndLengths},
+      {"AgreementNeedsEveryRank", AgreementNeedsEveryRank},
+      {"SumsInRankOrder", SumsInRankOrder},
+      {"SumsHalvesInFloat32", SumsHalvesInFloat32},
+      {"TakesMaxima", TakesMaxima},
+      {"EmptyTensorsAreNothing", EmptyTensorsAreNothing},
+      {"GathersEveryDType", GathersEveryDType},
+      {"ManyCallsInARow", ManyCallsInARow},
+      {"OneRankComesLate", OneRankComesLate},
+      {"ReducesAddsAndNormalises", ReducesAddsAndNormalises},
+  };
+  return cases;
+}
+
+}  // namespace tamis
