@@ -25,11 +25,11 @@ function(tamis_library name)
   tamis_options(${name})
 endfunction()
 
-# tamis_test(NAME SOURCES a_test.cc ... LIBS ... [LABEL unit|mpi|gpu|e2e] [RANKS n] [TIMEOUT s])
+# tamis_test(NAME SOURCES a_test.cc ... LIBS ... [LABEL unit|mpi|gpu|e2e] [RANKS n...] [TIMEOUT s])
 # Always a timeout: a failed assertion on one rank strands the others. With RANKS the sources get
 # the MPI main of tests/support and run under mpirun.
 function(tamis_test name)
-  cmake_parse_arguments(ARG "" "LABEL;RANKS;TIMEOUT" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LIBS;RANKS" ${ARGN})
   if(NOT ARG_LABEL)
     set(ARG_LABEL unit)
   endif()

@@ -8,6 +8,7 @@
 #include <ctime>
 #include <thread>
 
+#include "parallel/shared_collectives.h"
 #include "tests/parallel/group_cases.h"
 #include "tests/support/mpi_test.h"
 
@@ -37,6 +38,12 @@ TEST(MpiEnv, KnowsTheWorld) {
   EXPECT_EQ(world.local_rank, world.rank);  // the tests run on one host
   EXPECT_EQ(world.local_size, world.size);
   EXPECT_FALSE(world.host.empty());
+}
+
+TEST(MpiGroup, RanksOfOneHostShareMemory) {
+  if (TestMpi().world().size == 1) GTEST_SKIP() << "one rank needs no transport";
+  MpiControl control(TestMpi().world());
+  EXPECT_NE(MakeSharedCollectives(TestMpi().world(), control), nullptr);
 }
 
 double CpuSeconds() {
