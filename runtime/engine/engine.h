@@ -2,14 +2,15 @@
 // Rank 0's loop: requests in, step plans out, token events back.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "parallel/control.h"
 #include "runtime/engine/request.h"
 #include "runtime/engine/scheduler.h"
+#include "runtime/engine/step_plan.h"
 #include "runtime/engine/worker.h"
 
 namespace tamis {
@@ -26,14 +27,23 @@ struct EngineStats {
   int64_t steps_total = 0;
 };
 
+// Called around every step, on the engine thread of every rank: from the plan's arrival until its
+// result is there. The watchdog is armed and disarmed here; either may be empty.
+struct StepHooks {
+  std::function<void(const StepPlan& plan)> begin;
+  std::function<void()> end;
+};
+
 // Submit, Drain and stats may be called from any thread; everything else belongs to the thread
 // that calls Run. Scheduler and worker are the engine thread's alone.
 class Engine {
  public:
-  Engine(const SchedulerConfig& config, Control& control, Worker& worker);
+  // `control` and `worker` outlive the engine.
+  Engine(const SchedulerConfig& config, Control& control, Worker& worker, StepHooks hooks = {});
   ~Engine();
 
-  // Takes the request into the bounded queue. The caller has validated it against the limits.
+  // Takes the request and wakes the loop. kQueueFull when max_num_seqs + max_waiting requests are
+  // in already. Dies if RequestProblem is not empty: the caller has validated it.
   SubmitResult Submit(std::shared_ptr<Request> request);
 
   // Refuse new requests; Run returns when what was accepted has finished or `deadline` has passed
@@ -53,6 +63,6 @@ class Engine {
 };
 
 // What every other rank runs: executes plans until the leader says shut down.
-void FollowLeader(Control& control, Worker& worker);
+void FollowLeader(Control& control, Worker& worker, const StepHooks& hooks = {});
 
 }  // namespace tamis

@@ -61,6 +61,7 @@ std::string SchedulerConfigProblem(const SchedulerConfig& config) {
   if (config.block_tokens < 1) return TooSmall("block_tokens", config.block_tokens, "1");
   if (config.num_groups < 1) return TooSmall("num_groups", config.num_groups, "1");
   if (config.max_waiting < 1) return TooSmall("max_waiting", config.max_waiting, "1");
+  if (config.max_logprobs < 0) return TooSmall("max_logprobs", config.max_logprobs, "0");
   const int64_t blocks_needed =
       (config.max_model_len + config.block_tokens - 1) / config.block_tokens;
   if (config.num_blocks < blocks_needed) {
@@ -81,6 +82,10 @@ std::string RequestProblem(const SchedulerConfig& config, const Request& request
   }
   if (request.sampling.max_tokens < 1) {
     return TooSmall("max_tokens", request.sampling.max_tokens, "1");
+  }
+  if (request.sampling.num_logprobs > config.max_logprobs) {
+    return "logprobs is " + std::to_string(request.sampling.num_logprobs) + "; it may be at most " +
+           std::to_string(config.max_logprobs);
   }
   if (!request.on_token) return "on_token is not set";
   return "";

@@ -24,7 +24,8 @@ struct SchedulerConfig {
   int64_t num_blocks = 0;                // of each layer group
   int64_t block_tokens = 16;             // P
   int num_groups = 1;                    // layer groups
-  int64_t max_waiting = 256;             // requests that wait for a slot
+  int64_t max_waiting = 256;             // requests beyond those that fill the slots
+  int64_t max_logprobs = 20;             // per token, of one request
 };
 
 // Empty, or one sentence naming the field, its value and what is allowed.

@@ -157,6 +157,17 @@ void StepPlan::Clear() {
   token_ids.clear();
 }
 
+std::string DescribePlan(const StepPlan& plan) {
+  const std::string name = "step " + std::to_string(plan.step_id);
+  if (plan.kind == PlanKind::kIdle) return name + ": idle";
+  if (plan.kind == PlanKind::kShutdown) return name + ": shutdown";
+  int64_t num_decodes = 0;
+  for (const PlanSequence& part : plan.sequences) num_decodes += part.is_decode ? 1 : 0;
+  const int64_t num_prefills = static_cast<int64_t>(plan.sequences.size()) - num_decodes;
+  return name + ": " + std::to_string(num_decodes) + " decode, " + std::to_string(num_prefills) +
+         " prefill " + std::to_string(plan.token_ids.size()) + " tokens";
+}
+
 void EncodeStepPlan(const StepPlan& plan, std::string* bytes) {
   bytes->assign(kChecksumBytes, '\0');
   Writer put(bytes);

@@ -75,10 +75,13 @@ struct StepPlan {
 struct StepResult {
   std::span<const int32_t> tokens;      // [S]
   std::span<const float> logprobs;      // [S]
-  int64_t num_top = 0;                  // N, the most that any sequence of the step wants
+  int64_t num_top = 0;                  // N, at least what any sequence of the step wants
   std::span<const int32_t> top_tokens;  // [S, N]
   std::span<const float> top_logprobs;  // [S, N] descending
 };
+
+// "step 12: 3 decode, 1 prefill 200 tokens", for messages.
+std::string DescribePlan(const StepPlan& plan);
 
 // Replaces *bytes. Little-endian, with a version byte and a checksum.
 void EncodeStepPlan(const StepPlan& plan, std::string* bytes);

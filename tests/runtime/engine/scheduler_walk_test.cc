@@ -27,7 +27,7 @@ struct WalkCase {
 // SchedulerConfig in one line: slots, token budget, model length, blocks, P, groups, waiting.
 SchedulerConfig Config(int64_t slots, int64_t budget, int64_t model_len, int64_t blocks,
                        int64_t block_tokens, int groups, int64_t waiting) {
-  return {slots, budget, model_len, blocks, block_tokens, groups, waiting};
+  return {slots, budget, model_len, blocks, block_tokens, groups, waiting, 0};
 }
 
 class SchedulerWalkTest : public testing::TestWithParam<WalkCase> {

@@ -115,6 +115,19 @@ TEST(StepPlanTest, AWellSummedPlanOfWrongStructureIsRefused) {
   EXPECT_FALSE(DecodeStepPlan(with_checksum(huge_list), &decoded));
 }
 
+TEST(StepPlanTest, Describe) {
+  StepPlan plan;
+  plan.step_id = 12;
+  EXPECT_EQ(DescribePlan(plan), "step 12: idle");
+  plan.kind = PlanKind::kShutdown;
+  EXPECT_EQ(DescribePlan(plan), "step 12: shutdown");
+  plan.kind = PlanKind::kRun;
+  plan.sequences.resize(3);
+  plan.sequences[0].is_decode = true;
+  plan.token_ids.resize(200);
+  EXPECT_EQ(DescribePlan(plan), "step 12: 1 decode, 2 prefill 200 tokens");
+}
+
 TEST(StepPlanTest, ClearKeepsMemory) {
   Random random(4);
   StepPlan plan;

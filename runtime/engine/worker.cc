@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/engine/worker.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kernels/check.h"
+
+namespace tamis {
+namespace {
+
+constexpr size_t kAlignment = 256;
+
+Stream MakeStream(DeviceKind device) {
+  return device == DeviceKind::kCpu ? Stream::Cpu() : Stream::Cuda();
+}
+
+size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+void ReserveStep(const StepLimits& limits, int64_t blocks_max, HostStep* step) {
+  const size_t tokens = static_cast<size_t>(limits.num_tokens_max);
+  const size_t slots = static_cast<size_t>(limits.num_slots);
+  for (std::vector<int32_t>* values : {&step->token_ids, &step->from_slot, &step->positions}) {
+    values->reserve(tokens);
+  }
+  for (std::vector<int32_t>* values :
+       {&step->decode_context_lens, &step->prefill_context_lens, &step->logit_rows,
+        &step->sample_slots, &step->top_k, &step->sample_position}) {
+    values->reserve(slots);
+  }
+  step->prefill_query_starts.reserve(slots + 1);
+  for (std::vector<float>* values : {&step->temperature, &step->top_p, &step->min_p}) {
+    values->reserve(slots);
+  }
+  step->seed.reserve(slots);
+  for (HostStep::Group& group : step->groups) {
+    group.token_slots.reserve(tokens);
+    group.block_table.reserve(slots * static_cast<size_t>(blocks_max));
+  }
+}
+
+}  // namespace
+
+Worker::Worker(const WorkerConfig& config, const ModelConfig& model, const ModelShard& shard,
+               ModelWeights weights, Collectives& collectives)
+    : config_(config),
+      model_(model),
+      shard_(shard),
+      weights_(std::move(weights)),
+      collectives_(collectives),
+      stream_(MakeStream(config.device)),
+      kv_(model, shard, config.kv, config.groups, config.device),
+      act_(AllocateActivations(model, shard, weights_.dtype, config.device, config.limits)),
+      scratch_(Buffer(MemoryOf(config.device),
+                      ScratchBytes(model, shard, weights_.dtype, config.device, config.limits),
+                      "scratch")),
+      inputs_(config.limits, config.groups.num_groups, config.kv.block_tokens, config.device),
+      done_(config.device) {
+  const StepLimits& limits = config_.limits;
+  CHECK_EQ(limits.logit_rows_max, limits.num_slots) << "every slot may sample in one step";
+  const size_t num_groups = static_cast<size_t>(config_.groups.num_groups);
+  const size_t num_slots = static_cast<size_t>(limits.num_slots);
+  slots_.resize(num_slots);
+  sampled_.reserve(num_slots);
+  tables_.assign(num_groups,
+                 std::vector<int32_t>(num_slots * static_cast<size_t>(inputs_.blocks_max()), 0));
+  host_step_.groups.resize(num_groups);
+  ReserveStep(limits, inputs_.blocks_max(), &host_step_);
+
+  const size_t row_bytes = Aligned(act_.sampled.bytes());
+  const size_t top_bytes = Aligned(act_.top_tokens.bytes());
+  results_ = Buffer(MemoryKind::kPinned, 2 * (row_bytes + top_bytes), "step results");
+  sampled_host_ = results_.View(act_.sampled.shape, DType::kI32, 0);
+  logprobs_host_ = results_.View(act_.logprobs.shape, DType::kF32, row_bytes);
+  top_tokens_host_ = results_.View(act_.top_tokens.shape, DType::kI32, 2 * row_bytes);
+  top_logprobs_host_ =
+      results_.View(act_.top_logprobs.shape, DType::kF32, 2 * row_bytes + top_bytes);
+}
+
+void Worker::Launch(const StepPlan& plan) {
+  CHECK(!in_flight_) << "step " << plan.step_id << " launched before the last was waited for";
+  CheckConfirmed(plan);
+  ApplyTables(plan);
+  if (plan.kind != PlanKind::kRun) return;
+
+  BuildStep(plan);
+  const StepInputs& inputs = inputs_.Upload(host_step_, stream_);
+  const LlamaContext context{model_, shard_, weights_, kv_, act_, collectives_, scratch_, stream_};
+  Forward(context, inputs);
+  SampleStep(context, inputs);
+  CopyResults(inputs);
+  done_.Record(stream_);
+  sampled_step_ = plan.step_id;
+  in_flight_ = true;
+}
+
+StepResult Worker::Wait() {
+  CHECK(in_flight_) << "nothing was launched";
+  done_.Wait();
+  in_flight_ = false;
+  const size_t num_rows = sampled_.size();
+  const size_t num_top = static_cast<size_t>(act_.top_tokens.shape[1]);
+  const int32_t* tokens = sampled_host_.As<int32_t>();
+  for (size_t row = 0; row < num_rows; ++row) {
+    CHECK(tokens[row] >= 0 && tokens[row] < model_.vocab_size)
+        << "slot " << sampled_[row].slot << " sampled " << tokens[row];
+    sampled_[row].token_id = tokens[row];
+  }
+  StepResult result;
+  result.tokens = {tokens, num_rows};
+  result.logprobs = {logprobs_host_.As<float>(), num_rows};
+  result.num_top = static_cast<int64_t>(num_top);
+  result.top_tokens = {top_tokens_host_.As<int32_t>(), num_rows * num_top};
+  result.top_logprobs = {top_logprobs_host_.As<float>(), num_rows * num_top};
+  return result;
+}
+
+void Worker::CheckConfirmed(const StepPlan& plan) {
+  CHECK_EQ(plan.confirmed_step, sampled_step_)
+      << "step " << plan.step_id << " confirms another step than this rank ran";
+  if (sampled_step_ < 0) return;
+  CHECK_EQ(plan.confirmed.size(), sampled_.size()) << "tokens of step " << sampled_step_;
+  for (size_t i = 0; i < sampled_.size(); ++i) {
+    CHECK_EQ(plan.confirmed[i].slot, sampled_[i].slot) << "in step " << sampled_step_;
+    CHECK_EQ(plan.confirmed[i].token_id, sampled_[i].token_id)
+        << "slot " << sampled_[i].slot << " in step " << sampled_step_
+        << ": this rank sampled another token than the leader";
+  }
+  sampled_step_ = -1;
+}
+
+void Worker::ApplyTables(const StepPlan& plan) {
+  for (const int32_t freed : plan.freed_slots) slot(freed) = Slot{};
+  size_t next = 0;
+  for (const BlockGrant& grant : plan.grants) {
+    Slot& granted = slot(grant.slot);
+    CHECK(grant.count > 0 && granted.num_blocks + grant.count <= inputs_.blocks_max())
+        << grant.count << " blocks for slot " << grant.slot;
+    for (size_t g = 0; g < tables_.size(); ++g) {
+      for (int64_t i = 0; i < grant.count; ++i, ++next) {
+        CHECK_LT(next, plan.block_ids.size()) << "step " << plan.step_id;
+        const int32_t block_id = plan.block_ids[next];
+        CHECK(block_id >= 0 && block_id < config_.kv.num_blocks) << "block " << block_id;
+        table(g, grant.slot)[granted.num_blocks + i] = block_id;
+      }
+    }
+    granted.num_blocks += grant.count;
+  }
+  CHECK_EQ(next, plan.block_ids.size()) << "step " << plan.step_id;
+}
+
+void Worker::BuildStep(const StepPlan& plan) {
+  host_step_.Clear();
+  sampled_.clear();
+  size_t next_token = 0;
+  for (const PlanSequence& part : plan.sequences) {
+    CHECK(!part.is_decode || (part.num_tokens == 1 && host_step_.prefill_context_lens.empty()))
+        << "decoding sequences come first, with one token each";
+    if (!part.is_decode) {
+      CHECK_LE(next_token + static_cast<size_t>(part.num_tokens), plan.token_ids.size());
+    }
+    AddTokens(part, plan.token_ids.data() + next_token);
+    if (!part.is_decode) next_token += static_cast<size_t>(part.num_tokens);
+    if (part.samples) AddSampling(part);
+  }
+  CHECK_EQ(next_token, plan.token_ids.size()) << "step " << plan.step_id;
+}
+
+void Worker::AddTokens(const PlanSequence& part, const int32_t* token_ids) {
+  Slot& s = slot(part.slot);
+  CHECK_GT(part.num_tokens, 0) << "slot " << part.slot;
+  CHECK_EQ(part.position, s.num_tokens) << "slot " << part.slot;
+  s.num_tokens += part.num_tokens;
+  const int64_t block_tokens = config_.kv.block_tokens;
+  CHECK_LE(s.num_tokens, s.num_blocks * block_tokens) << "slot " << part.slot << " has no block";
+
+  const int32_t context_len = static_cast<int32_t>(s.num_tokens);
+  if (part.is_decode) {
+    host_step_.token_ids.push_back(0);
+    host_step_.from_slot.push_back(part.slot);
+    host_step_.decode_context_lens.push_back(context_len);
+  } else {
+    std::vector<int32_t>& starts = host_step_.prefill_query_starts;
+    if (starts.empty()) starts.push_back(0);
+    starts.push_back(starts.back() + part.num_tokens);
+    host_step_.token_ids.insert(host_step_.token_ids.end(), token_ids, token_ids + part.num_tokens);
+    host_step_.from_slot.insert(host_step_.from_slot.end(), static_cast<size_t>(part.num_tokens),
+                                -1);
+    host_step_.prefill_context_lens.push_back(context_len);
+  }
+  for (int32_t i = 0; i < part.num_tokens; ++i) host_step_.positions.push_back(part.position + i);
+
+  for (size_t g = 0; g < tables_.size(); ++g) {
+    HostStep::Group& group = host_step_.groups[g];
+    const int32_t* blocks = table(g, part.slot);
+    for (int64_t p = part.position; p < s.num_tokens; ++p) {
+      group.token_slots.push_back(
+          static_cast<int32_t>(blocks[p / block_tokens] * block_tokens + p % block_tokens));
+    }
+    group.block_table.insert(group.block_table.end(), blocks, blocks + inputs_.blocks_max());
+  }
+}
+
+void Worker::AddSampling(const PlanSequence& part) {
+  host_step_.logit_rows.push_back(static_cast<int32_t>(host_step_.token_ids.size()) - 1);
+  host_step_.sample_slots.push_back(part.slot);
+  host_step_.temperature.push_back(part.temperature);
+  host_step_.top_k.push_back(part.top_k);
+  host_step_.top_p.push_back(part.top_p);
+  host_step_.min_p.push_back(part.min_p);
+  host_step_.seed.push_back(part.seed);
+  host_step_.sample_position.push_back(part.position + part.num_tokens);
+  host_step_.num_top_logprobs = std::max<int64_t>(host_step_.num_top_logprobs, part.num_logprobs);
+  sampled_.push_back({part.slot, -1});
+}
+
+void Worker::CopyResults(const StepInputs& inputs) {
+  const int64_t num_rows = inputs.num_logit_rows;
+  const auto copy = [&](const TensorView& host, const TensorView& device) {
+    const TensorView rows = Rows(device, 0, num_rows);
+    CopyBytes(host.data, DeviceKind::kCpu, rows.data, rows.device, rows.bytes(), stream_);
+  };
+  if (num_rows == 0) return;
+  copy(sampled_host_, act_.sampled);
+  copy(logprobs_host_, act_.logprobs);
+  if (inputs.num_top_logprobs == 0) return;
+  copy(top_tokens_host_, act_.top_tokens);
+  copy(top_logprobs_host_, act_.top_logprobs);
+}
+
+Worker::Slot& Worker::slot(int32_t index) {
+  CHECK(index >= 0 && static_cast<size_t>(index) < slots_.size()) << "slot " << index;
+  return slots_[static_cast<size_t>(index)];
+}
+
+int32_t* Worker::table(size_t group, int32_t slot_idx) {
+  return tables_[group].data() + slot_idx * inputs_.blocks_max();
+}
+
+}  // namespace tamis
