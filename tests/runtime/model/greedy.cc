@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <random>
 #include <sstream>
 
 namespace tamis {
 namespace {
+
+constexpr uint64_t kSeed = 31;  // of the model and of the prompts
 
 // Rank counts differ in the order of float32 sums; the logits of our models then differ by a few
 // 1e-6 of the largest.
@@ -88,6 +91,41 @@ HarnessLimits LimitsForGreedy(const std::vector<std::vector<int32_t>>& prompts, 
   }
   limits.logit_rows_max = limits.num_slots = static_cast<int64_t>(prompts.size());
   return limits;
+}
+
+ModelConfig SmallRandomModel() {
+  ModelConfig config;
+  config.architecture = "llama";
+  config.hidden_size = 144;
+  config.num_layers = 3;
+  config.num_q_heads = 9;
+  config.num_kv_heads = 3;
+  config.head_dim = 64;
+  config.ffn_size = 250;
+  config.vocab_size = 1003;
+  config.max_positions = 512;
+  return config;
+}
+
+std::vector<std::vector<int32_t>> RandomPrompts(int64_t vocab_size, int count) {
+  std::mt19937 random(kSeed);
+  std::uniform_int_distribution<int32_t> token(0, static_cast<int32_t>(vocab_size) - 1);
+  std::uniform_int_distribution<int> length(1, 20);
+  std::vector<std::vector<int32_t>> prompts(static_cast<size_t>(count));
+  for (std::vector<int32_t>& prompt : prompts) {
+    prompt.resize(static_cast<size_t>(length(random)));
+    for (int32_t& id : prompt) id = token(random);
+  }
+  return prompts;
+}
+
+GreedyRun DecodeDummyModel(const ModelConfig& config,
+                           const std::vector<std::vector<int32_t>>& prompts, int num_tokens,
+                           Collectives& collectives) {
+  const ModelShard shard = ShardOf(config, collectives.rank(), collectives.size());
+  ModelHarness harness(config, shard, DummyWeights(config, shard, kSeed), collectives,
+                       LimitsForGreedy(prompts, num_tokens));
+  return DecodeGreedily(harness, prompts, num_tokens);
 }
 
 }  // namespace tamis

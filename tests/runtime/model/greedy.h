@@ -33,4 +33,12 @@ GreedyAgreement CompareGreedy(const GreedyRun& reference, const GreedyRun& run);
 // The limits that DecodeGreedily needs.
 HarnessLimits LimitsForGreedy(const std::vector<std::vector<int32_t>>& prompts, int num_tokens);
 
+// Nine query heads in three groups: 2+1 groups on two ranks, split groups on four and five.
+ModelConfig SmallRandomModel();
+std::vector<std::vector<int32_t>> RandomPrompts(int64_t vocab_size, int count);
+// DecodeGreedily on this rank's part of a model with dummy weights.
+GreedyRun DecodeDummyModel(const ModelConfig& config,
+                           const std::vector<std::vector<int32_t>>& prompts, int num_tokens,
+                           Collectives& collectives);
+
 }  // namespace tamis

@@ -2,7 +2,6 @@
 // A split model says what the whole one says: same greedy tokens at every rank count, and the same
 // bits on every rank.
 #include <iostream>
-#include <random>
 
 #include "gtest/gtest.h"
 #include "parallel/groups.h"
@@ -11,53 +10,17 @@
 namespace tamis {
 namespace {
 
-constexpr uint64_t kSeed = 31;
 constexpr int kNumPrompts = 50;
 constexpr int kNumTokens = 12;
 
-// Nine query heads in three groups: 2+1 groups on two ranks, split groups on four and five.
-ModelConfig SmallModel() {
-  ModelConfig config;
-  config.architecture = "llama";
-  config.hidden_size = 144;
-  config.num_layers = 3;
-  config.num_q_heads = 9;
-  config.num_kv_heads = 3;
-  config.head_dim = 64;
-  config.ffn_size = 250;
-  config.vocab_size = 1003;
-  config.max_positions = 512;
-  return config;
-}
-
-std::vector<std::vector<int32_t>> RandomPrompts(int64_t vocab_size) {
-  std::mt19937 random(kSeed);
-  std::uniform_int_distribution<int32_t> token(0, static_cast<int32_t>(vocab_size) - 1);
-  std::uniform_int_distribution<int> length(1, 20);
-  std::vector<std::vector<int32_t>> prompts(kNumPrompts);
-  for (std::vector<int32_t>& prompt : prompts) {
-    prompt.resize(static_cast<size_t>(length(random)));
-    for (int32_t& id : prompt) id = token(random);
-  }
-  return prompts;
-}
-
-GreedyRun RunRank(const ModelConfig& config, const std::vector<std::vector<int32_t>>& prompts,
-                  Collectives& collectives) {
-  const ModelShard shard = ShardOf(config, collectives.rank(), collectives.size());
-  ModelHarness harness(config, shard, DummyWeights(config, shard, kSeed), collectives,
-                       LimitsForGreedy(prompts, kNumTokens));
-  return DecodeGreedily(harness, prompts, kNumTokens);
-}
-
 TEST(TensorParallelTest, SameGreedyTokensAtEveryRankCount) {
-  const ModelConfig config = SmallModel();
-  const std::vector<std::vector<int32_t>> prompts = RandomPrompts(config.vocab_size);
+  const ModelConfig config = SmallRandomModel();
+  const std::vector<std::vector<int32_t>> prompts = RandomPrompts(config.vocab_size, kNumPrompts);
   Group alone = MakeSelfGroup();
-  const GreedyRun reference = RunRank(config, prompts, *alone.collectives);
+  const GreedyRun reference = DecodeDummyModel(config, prompts, kNumTokens, *alone.collectives);
   for (int size = 2; size <= 5; ++size) {
     RunLoopback(size, [&](int rank, Group& group) {
-      const GreedyRun run = RunRank(config, prompts, *group.collectives);
+      const GreedyRun run = DecodeDummyModel(config, prompts, kNumTokens, *group.collectives);
       const GreedyAgreement agreement = CompareGreedy(reference, run);
       EXPECT_EQ(agreement.disagreement, "") << "rank " << rank << " of " << size;
       EXPECT_GE(agreement.num_equal, kNumPrompts - 2) << "rank " << rank << " of " << size;
@@ -71,11 +34,11 @@ TEST(TensorParallelTest, SameGreedyTokensAtEveryRankCount) {
 }
 
 TEST(TensorParallelTest, EveryRankHasTheSameBits) {
-  const ModelConfig config = SmallModel();
+  const ModelConfig config = SmallRandomModel();
   RunLoopback(4, [&](int rank, Group& group) {
     const ModelShard shard = ShardOf(config, rank, group.collectives->size());
-    ModelHarness harness(config, shard, DummyWeights(config, shard, kSeed), *group.collectives,
-                         HarnessLimits());
+    ModelHarness harness(config, shard, DummyWeights(config, shard, /*seed=*/31),
+                         *group.collectives, HarnessLimits());
     TestSequence sequence{{5, 900, 17, 1002, 0}};
     const ConstTensorView logits = harness.Run({&sequence, 5, false, /*all_logits=*/true});
     const std::vector<std::string> all = group.control->AllGather(
