@@ -5,8 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <queue>
-#include <tuple>
+#include <utility>
 
 namespace tamis {
 namespace {
@@ -70,52 +71,50 @@ void Bpe::EncodeShort(std::string_view word, std::vector<int32_t>& out) const {
 }
 
 void Bpe::EncodeLong(std::string_view word, std::vector<int32_t>& out) const {
-  constexpr size_t kNone = SIZE_MAX;
+  constexpr uint32_t kNone = UINT32_MAX;
   struct Symbol {
-    int32_t id;  // -1 once joined to the symbol before it
-    size_t previous, next;
+    int32_t id;
+    uint32_t previous, next;
+    Merge merge;  // with the next symbol
   };
   std::vector<Symbol> symbols;
   symbols.reserve(word.size());
   for (const char byte : word) {
     const int32_t id = spec_.byte_ids[static_cast<uint8_t>(byte)];
-    if (id >= 0) symbols.push_back({id, symbols.size() - 1, symbols.size() + 1});
+    const auto at = static_cast<uint32_t>(symbols.size());
+    if (id >= 0) symbols.push_back({id, at - 1, at + 1, kNoMerge});  // at - 1 is kNone at first
   }
   if (symbols.empty()) return;
-  symbols.front().previous = kNone;
   symbols.back().next = kNone;
 
-  struct Candidate {
-    uint32_t rank;
-    size_t at;
-    int32_t left, right, result;
-    bool operator>(const Candidate& o) const { return std::tie(rank, at) > std::tie(o.rank, o.at); }
+  // Rank above, position below. An entry is out of date when the pair there has another rank now.
+  std::vector<uint64_t> entries;
+  const auto entry = [&](uint32_t at) { return uint64_t{symbols[at].merge.rank} << 32 | at; };
+  const auto find_merge = [&](uint32_t at) {
+    Symbol& left = symbols[at];
+    left.merge = left.next == kNone ? kNoMerge : Find(left.id, symbols[left.next].id);
+    return left.merge.rank != kNoMerge.rank;
   };
-  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
-  const auto consider = [&](size_t at) {
-    if (at == kNone || symbols[at].next == kNone) return;
-    const int32_t left = symbols[at].id;
-    const int32_t right = symbols[symbols[at].next].id;
-    const Merge merge = Find(left, right);
-    if (merge.rank != kNoMerge.rank) queue.push({merge.rank, at, left, right, merge.result});
-  };
-  for (size_t at = 0; at < symbols.size(); ++at) consider(at);
-  while (!queue.empty()) {
-    const Candidate best = queue.top();
-    queue.pop();
-    Symbol& left = symbols[best.at];
-    // An entry whose symbols have changed since is out of date.
-    if (left.id != best.left || left.next == kNone) continue;
-    Symbol& right = symbols[left.next];
-    if (right.id != best.right) continue;
-    left.id = best.result;
-    right.id = -1;
-    left.next = right.next;
-    if (left.next != kNone) symbols[left.next].previous = best.at;
-    consider(left.previous);
-    consider(best.at);
+  for (uint32_t at = 0; at < symbols.size(); ++at) {
+    if (find_merge(at)) entries.push_back(entry(at));
   }
-  for (size_t at = 0; at != kNone; at = symbols[at].next) out.push_back(symbols[at].id);
+  std::priority_queue<uint64_t, std::vector<uint64_t>, std::greater<>> queue(std::greater<>(),
+                                                                             std::move(entries));
+  while (!queue.empty()) {
+    const uint64_t best = queue.top();
+    queue.pop();
+    const auto at = static_cast<uint32_t>(best);
+    if (entry(at) != best) continue;
+    Symbol& left = symbols[at];
+    Symbol& right = symbols[left.next];
+    left.id = left.merge.result;
+    left.next = right.next;
+    right.merge = kNoMerge;
+    if (left.next != kNone) symbols[left.next].previous = at;
+    if (left.previous != kNone && find_merge(left.previous)) queue.push(entry(left.previous));
+    if (find_merge(at)) queue.push(entry(at));
+  }
+  for (uint32_t at = 0; at != kNone; at = symbols[at].next) out.push_back(symbols[at].id);
 }
 
 }  // namespace tamis

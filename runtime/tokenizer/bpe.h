@@ -18,7 +18,7 @@ class Bpe {
   Bpe(const Bpe&) = delete;
   Bpe& operator=(const Bpe&) = delete;
 
-  // Appends the ids of one pre-token. O(n log n) in its length.
+  // Appends the ids of one pre-token, shorter than 4 GiB. O(n log n) in its length.
   void Encode(std::string_view word, std::vector<int32_t>& out) const;
 
  private:

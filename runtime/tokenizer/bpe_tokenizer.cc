@@ -7,6 +7,11 @@
 #include "runtime/tokenizer/utf8.h"
 
 namespace tamis {
+namespace {
+
+constexpr size_t kMaxTextBytes = size_t{1} << 30;  // positions in a word have 32 bits
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> BpeTokenizer::Create(TokenizerSpec spec) {
   TAMIS_ASSIGN_OR_RETURN(PreTokenizer pre_tokenizer, PreTokenizer::Create(spec.splits));
@@ -15,6 +20,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> BpeTokenizer::Create(TokenizerSpec sp
 
 absl::StatusOr<std::vector<int32_t>> BpeTokenizer::Encode(std::string_view text, bool add_bos,
                                                           bool parse_special) const {
+  if (text.size() > kMaxTextBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("longer than ", kMaxTextBytes, " bytes: ", text.size()));
+  }
   if (const size_t bad = FindInvalidUtf8(text); bad != std::string_view::npos) {
     return absl::InvalidArgumentError(absl::StrCat("not UTF-8 at byte ", bad));
   }

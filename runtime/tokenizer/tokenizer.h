@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -72,16 +74,23 @@ class ChatTemplate {
   static absl::StatusOr<ChatTemplate> For(const Tokenizer& tokenizer);
 
   // Token ids of the conversation, ending where the assistant's answer begins. Content is never
-  // parsed for special tokens. INVALID_ARGUMENT names messages[i].role when it is unknown.
+  // parsed for special tokens. INVALID_ARGUMENT names messages[i].role when it is unknown, and
+  // messages[i].content when it is not UTF-8.
   absl::StatusOr<std::vector<int32_t>> Encode(std::span<const ChatMessage> messages) const;
 
  private:
-  enum class Style : uint8_t { kLlama3, kChatMl };
-  ChatTemplate(const Tokenizer& tokenizer, Style style, std::string default_system)
-      : tokenizer_(&tokenizer), style_(style), default_system_(std::move(default_system)) {}
+  enum class Style : uint8_t {
+    kLlama3,
+    kLlama3Dated,  // Llama 3.1 and 3.2: the system message begins with dates
+    kChatMl,
+  };
+  ChatTemplate(const Tokenizer& tokenizer, Style style, std::optional<std::string> default_text)
+      : tokenizer_(&tokenizer), style_(style), default_text_(std::move(default_text)) {}
+
   const Tokenizer* tokenizer_;
   Style style_;
-  std::string default_system_;  // inserted when the conversation has no system message
+  // ChatML: the system message of a conversation without one. Dated: the date, none = today's.
+  std::optional<std::string> default_text_;
 };
 
 }  // namespace tamis
