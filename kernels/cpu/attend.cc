@@ -6,8 +6,8 @@
 #include <limits>
 
 #include "kernels/check.h"
-#include "kernels/cpu/attend_loops.h"
 #include "kernels/cpu/convert.h"
+#include "kernels/cpu/vector_loops.h"
 
 namespace tamis::cpu {
 namespace {
@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kChunk = kAttentionChunkTokens;
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
-int64_t Padded(int64_t head_dim) { return (head_dim + kTile - 1) / kTile * kTile; }
+int64_t Padded(int64_t head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
 
 float* TakeFloats(Scratch& scratch, int64_t rows, int64_t columns) {
   return scratch.Take({rows, columns}, DType::kF32).As<float>();
@@ -29,13 +29,13 @@ template <typename T>
 void LoadKeys(float* keys, const T* base, const int64_t* offsets, int64_t n, int64_t head_dim) {
   for (int64_t i = 0; i < n; ++i) {
     const T* from = base + offsets[i];
-    float* to = keys + i / kTile * head_dim * kTile + i % kTile;
-    for (int64_t d = 0; d < head_dim; ++d) to[d * kTile] = ToFloat(from[d]);
+    float* to = keys + i / kLanes * head_dim * kLanes + i % kLanes;
+    for (int64_t d = 0; d < head_dim; ++d) to[d * kLanes] = ToFloat(from[d]);
   }
-  if (n % kTile == 0) return;
-  float* last = keys + n / kTile * head_dim * kTile;
+  if (n % kLanes == 0) return;
+  float* last = keys + n / kLanes * head_dim * kLanes;
   for (int64_t d = 0; d < head_dim; ++d) {
-    std::fill(last + d * kTile + n % kTile, last + (d + 1) * kTile, 0.0f);
+    std::fill(last + d * kLanes + n % kLanes, last + (d + 1) * kLanes, 0.0f);
   }
 }
 
@@ -53,7 +53,8 @@ void LoadValues(float* values, const T* base, const int64_t* offsets, int64_t n,
 }  // namespace
 
 AttentionBlock::AttentionBlock(Scratch& scratch, int64_t rows_max, int64_t head_dim)
-    : head_dim_(head_dim),
+    : loops_(BestVectorLoops()),
+      head_dim_(head_dim),
       padded_dim_(Padded(head_dim)),
       queries_(TakeFloats(scratch, rows_max, head_dim)),
       keys_(TakeFloats(scratch, kChunk, head_dim)),
@@ -99,8 +100,8 @@ void AttentionBlock::LoadChunk(const ChunkSource& source, int64_t n) {
 }
 
 void AttentionBlock::ComputeLogits(float scale, int64_t begin, int64_t end, int64_t n) {
-  DotTiles(logits(begin), queries_ + begin * head_dim_, keys_, end - begin, (n + kTile - 1) / kTile,
-           head_dim_, kChunk, scale);
+  loops_.dot_tiles(logits(begin), queries_ + begin * head_dim_, keys_, end - begin,
+                   (n + kLanes - 1) / kLanes, head_dim_, kChunk, scale);
 }
 
 void AttentionBlock::Absorb(int64_t begin, int64_t end) {
@@ -113,20 +114,20 @@ void AttentionBlock::Absorb(int64_t begin, int64_t end) {
     keep_[r] = 1.0f;
     take_[r] = 0.0f;
     if (limits_[r] == 0) continue;
-    const MaxAndSum chunk = ExpRow(logits(r), limits_[r]);
+    const MaxAndSum chunk = loops_.exp_row(logits(r), limits_[r]);
     const float max = std::max(max_[r], chunk.max);
     keep_[r] = std::exp(max_[r] - max);
     take_[r] = std::exp(chunk.max - max);
     sum_[r] = sum_[r] * keep_[r] + chunk.sum * take_[r];
     max_[r] = max;
   }
-  AddWeightedValues(partial_ + begin * padded_dim_, logits(begin), values_, end - begin, common,
-                    padded_dim_, kChunk);
+  loops_.add_weighted_values(partial_ + begin * padded_dim_, logits(begin), values_, end - begin,
+                             common, padded_dim_, kChunk);
   for (int64_t r = begin; r < end; ++r) {
     float* partial = partial_ + r * padded_dim_;
     float* acc = acc_ + r * padded_dim_;
-    AddWeightedValues(partial, logits(r) + common, values_ + common * padded_dim_, 1,
-                      limits_[r] - common, padded_dim_, kChunk);
+    loops_.add_weighted_values(partial, logits(r) + common, values_ + common * padded_dim_, 1,
+                               limits_[r] - common, padded_dim_, kChunk);
     for (int64_t d = 0; d < padded_dim_; ++d) acc[d] = acc[d] * keep_[r] + partial[d] * take_[r];
   }
 }

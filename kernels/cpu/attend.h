@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/vector_loops.h"
 #include "kernels/kv_layout.h"
 #include "kernels/scratch.h"
 
@@ -51,6 +52,7 @@ class AttentionBlock {
   float LogSumExp(int64_t row) const;
 
  private:
+  const VectorLoops& loops_;
   int64_t head_dim_;
   int64_t padded_dim_;  // a whole number of tiles
   int64_t rows_ = 0;

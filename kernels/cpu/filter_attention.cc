@@ -7,7 +7,7 @@
 #include "kernels/backends.h"
 #include "kernels/check.h"
 #include "kernels/cpu/attend_pages.h"
-#include "kernels/cpu/math.h"
+#include "kernels/cpu/exp.h"
 
 namespace tamis::cpu {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products through BLAS. 16-bit weights become float32 tile by tile, so that scratch does
-// not grow with the matrix.
+// Matrix products: few rows by our own loop, which streams the weights, more through BLAS. 16-bit
+// weights become float32 tile by tile, so that scratch does not grow with the matrix.
 #include "kernels/cpu/matmul.h"
 
 #include <cblas.h>
@@ -9,6 +9,7 @@
 
 #include "kernels/backends.h"
 #include "kernels/cpu/convert.h"
+#include "kernels/cpu/vector_loops.h"
 #include "kernels/cpu_threads.h"
 
 namespace tamis {
@@ -23,6 +24,11 @@ void Product(float* out, int64_t out_stride, const float* a, int64_t a_stride, c
              int64_t m, int64_t n, int64_t k) {
   const auto narrow = [](int64_t x) { return static_cast<blasint>(x); };
   if (m == 0 || n == 0) return;
+  const VectorLoops& loops = BestVectorLoops();
+  if (m <= loops.few_rows) {
+    loops.row_products(out, out_stride, a, a_stride, weight, m, n, k);
+    return;
+  }
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, narrow(m), narrow(n), narrow(k), 1.0f, a,
               narrow(a_stride), weight, narrow(k), 0.0f, out, narrow(out_stride));
 }

@@ -6,8 +6,8 @@
 
 #include "kernels/backends.h"
 #include "kernels/check.h"
-#include "kernels/cpu/attend_loops.h"
-#include "kernels/cpu/math.h"
+#include "kernels/cpu/exp.h"
+#include "kernels/cpu/vector_loops.h"
 #include "kernels/order_key.h"
 #include "kernels/philox.h"
 
@@ -113,7 +113,7 @@ void Sample(TensorView tokens, TensorView logprobs, TensorView top_tokens, Tenso
       const int64_t kept = Keep(entries, row, vocab, likeliest, p);
       if (kept > 0) token = Draw(entries, kept, row, likeliest, p);  // none: all logits are NaN
     }
-    const MaxAndSum softmax = ExpSum(row, vocab);
+    const MaxAndSum softmax = BestVectorLoops().exp_sum(row, vocab);
     const float lse = softmax.max + std::log(softmax.sum);
     tokens.As<int32_t>()[s] = token;
     logprobs.As<float>()[s] = row[token] - lse;

@@ -3,16 +3,12 @@
 // (libm's is a call per element and need not agree between machines.)
 #pragma once
 
-#include <bit>
 #include <cstdint>
-#include <limits>
-
-#include "kernels/cpu/simd.h"
 
 namespace tamis::cpu {
 
 // Below the smallest normal float the result is 0; NaN stays NaN.
-TAMIS_SIMD_INLINE float Exp(float x) {
+inline __attribute__((always_inline)) float Exp(float x) {
   constexpr float kLog2E = 1.44269504f;
   constexpr float kLn2High = 0.693359375f;  // 9 bits, so that n * kLn2High is exact
   constexpr float kLn2Low = -2.12194440e-4f;
@@ -29,13 +25,13 @@ TAMIS_SIMD_INLINE float Exp(float x) {
   p = p * r + 0.5f;
   p = (p * r) * r + r + 1.0f;
   // 2^n in two factors, since n = 128 occurs just below the overflow.
-  const int32_t exponent =
-      static_cast<int32_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRounder));
+  const int32_t exponent = static_cast<int32_t>(__builtin_bit_cast(uint32_t, shifted) -
+                                                __builtin_bit_cast(uint32_t, kRounder));
   const int32_t half = exponent >> 1;
-  const float a = std::bit_cast<float>((static_cast<uint32_t>(half) + 127u) << 23);
-  const float b = std::bit_cast<float>((static_cast<uint32_t>(exponent - half) + 127u) << 23);
+  const float a = __builtin_bit_cast(float, (static_cast<uint32_t>(half) + 127u) << 23);
+  const float b = __builtin_bit_cast(float, (static_cast<uint32_t>(exponent - half) + 127u) << 23);
   const float value = (p * a) * b;
-  const float bounded = x > 88.72283f ? std::numeric_limits<float>::infinity() : value;
+  const float bounded = x > 88.72283f ? __builtin_inff() : value;
   return x < -87.33654f ? 0.0f : bounded;
 }
 
