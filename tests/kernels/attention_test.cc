@@ -34,7 +34,7 @@ class AttentionTest : public ::testing::TestWithParam<DType> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Types, AttentionTest, ::testing::ValuesIn(kFloatTypes),
-                         [](const auto& info) { return DTypeName(info.param); });
+                         [](const auto& type) { return DTypeName(type.param); });
 
 TEST_P(AttentionTest, DecodeIsSoftmaxOverTheContext) {
   for (const CacheSizes& sizes : {CacheSizes{2, 3, 20, 16}, CacheSizes{3, 1, 64, 7},
@@ -78,8 +78,8 @@ TEST_P(AttentionTest, PrefillIsCausalAndEqualsDecodingRowByRow) {
       }
       const TestTensor one({1, sizes.q_width()}, GetParam());
       const TestTensor context = TestTensor::Ints({attended});
-      const DecodeBatch decode{context, Rows(cache.block_table().view(), static_cast<int64_t>(s), 1),
-                               attended};
+      const DecodeBatch decode{
+          context, Rows(cache.block_table().view(), static_cast<int64_t>(s), 1), attended};
       ops::DecodeAttention(one, Rows(q.view(), t, 1), cache.pages(), decode, sizes.scale(),
                            scratch_, cpu_);
       for (int64_t i = 0; i < sizes.q_width(); ++i) {
@@ -201,16 +201,16 @@ struct FilterCase {
   int64_t rows;
 };
 
-double ExactScore(const PagedCache& cache, const TestTensor& q, const CacheSizes& sizes,
-                  int64_t s, int32_t position, int64_t row, const FilterCase& filter,
+double ExactScore(const PagedCache& cache, const TestTensor& q, const CacheSizes& sizes, int64_t s,
+                  int32_t position, int64_t row, const FilterCase& filter,
                   const std::vector<double>& lse) {
   const int64_t heads = sizes.kv_heads * sizes.group;
   const int64_t first = filter.rows > 1 ? row * sizes.group : 0;
   const int64_t last = filter.rows > 1 ? first + sizes.group : heads;
   double score = filter.kind == ScoreKind::kSoftmaxMean ? 0.0 : -1e300;
   for (int64_t h = first; h < last; ++h) {
-    const double logit = cache.Logit(q, s * sizes.q_width() + h * sizes.head_dim, s, position,
-                                     h / sizes.group);
+    const double logit =
+        cache.Logit(q, s * sizes.q_width() + h * sizes.head_dim, s, position, h / sizes.group);
     const double log_p = logit - lse[static_cast<size_t>(h)];
     switch (filter.kind) {
       case ScoreKind::kRawMax: score = std::max(score, logit); break;
@@ -251,8 +251,8 @@ TEST_P(AttentionTest, FilterScoresCandidatesAndAttendsAsDecode) {
         double sum = 0.0;
         for (int32_t p = 0; p < contexts[i]; ++p) {
           if (filter.scope == kCandidates && (p < begins[i] || p >= ends[i])) continue;
-          sum += std::exp(cache.Logit(q, s * sizes.q_width() + h * sizes.head_dim, s, p,
-                                      h / sizes.group));
+          sum += std::exp(
+              cache.Logit(q, s * sizes.q_width() + h * sizes.head_dim, s, p, h / sizes.group));
         }
         lse.push_back(std::log(sum));
       }

@@ -23,7 +23,7 @@ class ElementwiseTest : public ::testing::TestWithParam<DType> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Types, ElementwiseTest, ::testing::ValuesIn(kFloatTypes),
-                         [](const auto& info) { return DTypeName(info.param); });
+                         [](const auto& type) { return DTypeName(type.param); });
 
 void ExpectNormOf(const TestTensor& out, const TestTensor& x, const TestTensor& weight,
                   int64_t rows, int64_t width, double eps, DType dtype) {
@@ -95,8 +95,8 @@ TEST_P(ElementwiseTest, RopeRotatesQueriesAndKeysAndStoresTheRest) {
   const TestTensor qkv = TestTensor::Floats({4, kWidth}, GetParam(), before.ToVector());
   TestTensor pages_data({kBlocks, kKv, 2, kPage * kHead}, GetParam());
   pages_data.Fill(77.0f);
-  const KvPages pages{pages_data.view().data, GetParam(), DeviceKind::kCpu, kBlocks, kKv, kPage,
-                      kHead};
+  const KvPages pages{
+      pages_data.view().data, GetParam(), DeviceKind::kCpu, kBlocks, kKv, kPage, kHead};
   const std::vector<int32_t> positions = {0, 1, 500, 9000};
   const std::vector<int32_t> slots = {5, 0, -1, 11};
   const std::vector<float> inv_freq = {1.0f, 0.1f, 0.01f};
@@ -109,7 +109,8 @@ TEST_P(ElementwiseTest, RopeRotatesQueriesAndKeysAndStoresTheRest) {
         double exact = before.At(at + i);
         if (h < kQ + kKv) {
           const size_t pair = static_cast<size_t>(i % 3);
-          const float angle = static_cast<float>(positions[static_cast<size_t>(t)]) * inv_freq[pair];
+          const float angle =
+              static_cast<float>(positions[static_cast<size_t>(t)]) * inv_freq[pair];
           const double other = before.At(at + (i + 3) % kHead);
           exact = exact * std::cos(static_cast<double>(angle)) +
                   (i < 3 ? -other : other) * std::sin(static_cast<double>(angle));
@@ -126,9 +127,9 @@ TEST_P(ElementwiseTest, RopeRotatesQueriesAndKeysAndStoresTheRest) {
           const int64_t at =
               (((slot / kPage * kKv + h) * 2 + part) * kPage + slot % kPage) * kHead + i;
           const int64_t row = found - slots.begin();
-          const float expected =
-              found == slots.end() ? 77.0f
-                                   : qkv.At(row * kWidth + (kQ + part * kKv + h) * kHead + i);
+          const float expected = found == slots.end()
+                                     ? 77.0f
+                                     : qkv.At(row * kWidth + (kQ + part * kKv + h) * kHead + i);
           ASSERT_EQ(pages_data.At(at), expected) << "slot " << slot;
         }
       }
@@ -148,8 +149,8 @@ void ExpectProduct(DType dtype, DType out_dtype, int64_t m, int64_t n, int64_t k
       double exact = 0.0;
       double magnitude = 0.0;
       for (int64_t l = 0; l < k; ++l) {
-        const double term = static_cast<double>(wide.At(i * stride + stride - k + l)) *
-                            weight.At(j * k + l);
+        const double term =
+            static_cast<double>(wide.At(i * stride + stride - k + l)) * weight.At(j * k + l);
         exact += term;
         magnitude += std::abs(term);
       }

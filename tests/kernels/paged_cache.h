@@ -50,7 +50,7 @@ class PagedCache {
   }
 
   KvPages pages() const {
-    return {data_.view().data, data_.view().dtype,    DeviceKind::kCpu, num_blocks_,
+    return {data_.view().data, data_.view().dtype,  DeviceKind::kCpu, num_blocks_,
             sizes_.kv_heads,   sizes_.block_tokens, sizes_.head_dim};
   }
   DecodeBatch decode() const {

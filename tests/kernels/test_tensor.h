@@ -110,7 +110,7 @@ inline Scratch TestScratch(size_t bytes = size_t{8} << 20) {
 // How far a float32-accumulated result of `dtype` may lie from the exact value: half a unit of the
 // output's last place, and `f32_error` for the float32 arithmetic before it.
 inline double Tolerance(DType dtype, double exact, double f32_error = 1e-5) {
-  const double unit = dtype == DType::kBF16 ? 0x1p-9 : dtype == DType::kF16 ? 0x1p-11 : 0x1p-24;
+  const double unit = dtype == DType::kBF16 ? 0x1p-8 : dtype == DType::kF16 ? 0x1p-11 : 0x1p-24;
   return unit * std::abs(exact) + (dtype == DType::kF16 ? 0x1p-25 : 0.0) + f32_error;
 }
 

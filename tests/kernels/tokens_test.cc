@@ -59,13 +59,12 @@ TEST(RowsOfPositionsTest, FollowsTheBlockTable) {
   const TestTensor rows({2, 2, 3}, DType::kI32);
   // Two sequences of two blocks of 4 tokens; a block has 16 rows.
   ops::RowsOfPositions(rows, selection, TestTensor::Ints({2, 2}, {9, 3, 5, 1}), 4, 16, Cpu());
-  EXPECT_THAT(rows.ToInts(),
-              ElementsAre(144, 49, 50, 145, 146, 147, 16, 0, 0, 19, 0, 0));
+  EXPECT_THAT(rows.ToInts(), ElementsAre(144, 49, 50, 145, 146, 147, 16, 0, 0, 19, 0, 0));
 }
 
 TEST(ConcatVocabTest, PutsUnevenSlicesSideBySide) {
-  const TestTensor gathered = TestTensor::Floats(
-      {2, 2, 3}, DType::kF32, {0, 1, 2, 10, 11, 12, 3, 4, -1, 13, 14, -1});
+  const TestTensor gathered =
+      TestTensor::Floats({2, 2, 3}, DType::kF32, {0, 1, 2, 10, 11, 12, 3, 4, -1, 13, 14, -1});
   const TestTensor out({2, 5}, DType::kF32);
   ops::ConcatVocab(out, gathered, TestTensor::Ints({0, 3, 5}), Cpu());
   EXPECT_THAT(out.ToVector(), ElementsAre(0, 1, 2, 3, 4, 10, 11, 12, 13, 14));
@@ -79,9 +78,8 @@ TEST(TokensDeathTest, IndicesOutsideDie) {
   const TestTensor row({1, 2}, DType::kF32);
   const TestTensor x({2, 2}, DType::kF32);
   EXPECT_DEATH(ops::GatherRows(row, x, TestTensor::Ints({2}), Cpu()), "2 vs. 2");
-  EXPECT_DEATH(ops::ConcatVocab(TestTensor({1, 4}, DType::kF32),
-                                TestTensor({1, 1, 3}, DType::kF32), TestTensor::Ints({0, 4}),
-                                Cpu()),
+  EXPECT_DEATH(ops::ConcatVocab(TestTensor({1, 4}, DType::kF32), TestTensor({1, 1, 3}, DType::kF32),
+                                TestTensor::Ints({0, 4}), Cpu()),
                "slice of rank 0");
 }
 
