@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// `tamis generate` and `tamis chat`: what is asked, and how answers look in a terminal.
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "launcher/client.h"
+#include "launcher/signals.h"
+
+namespace tamis {
+namespace {
+
+void PrintPiece(const std::string& text) { std::cout << text << std::flush; }
+
+void AddMessage(const std::string& role, const std::string& content, v1::ChatMessages* chat) {
+  v1::ChatMessage* message = chat->add_messages();
+  message->set_role(role);
+  message->set_content(content);
+}
+
+// One turn: asks with the conversation so far and appends the answer to it.
+bool Turn(v1::Inference::Stub& stub, const ClientFlags& flags, v1::ChatMessages* chat) {
+  v1::GenerateRequest request;
+  *request.mutable_chat() = *chat;
+  *request.mutable_sampling() = ToOptions(flags.sampling);
+  const Answer answer = Ask(stub, request, flags.timeout_s, PrintPiece);
+  std::cout << std::endl;
+  if (!answer.status.ok()) {
+    PrintError(answer.status);
+    return false;
+  }
+  AddMessage("assistant", answer.text, chat);
+  return true;
+}
+
+}  // namespace
+
+int RunGenerate(const GenerateFlags& flags) {
+  BlockSignals({SIGINT, SIGTERM});
+  v1::GenerateRequest request;
+  if (flags.prompt) {
+    request.set_text(*flags.prompt);
+  } else if (flags.prompt_file) {
+    std::ifstream file(*flags.prompt_file, std::ios::binary);
+    std::ostringstream text;
+    text << file.rdbuf();
+    if (!file) {
+      std::cerr << "tamis: " << *flags.prompt_file << ": cannot be read" << std::endl;
+      return 1;
+    }
+    request.set_text(text.str());
+  } else {
+    request.mutable_token_ids()->mutable_ids()->Add(flags.token_ids.begin(), flags.token_ids.end());
+  }
+  *request.mutable_sampling() = ToOptions(flags.client.sampling);
+
+  const auto stub = v1::Inference::NewStub(MakeChannel(flags.client.target));
+  const Answer answer = Ask(*stub, request, flags.client.timeout_s, [&](const std::string& text) {
+    if (!flags.json) PrintPiece(text);
+  });
+  if (!flags.json && !answer.text.empty()) std::cout << std::endl;
+  if (!answer.status.ok()) {
+    PrintError(answer.status);
+    return 1;
+  }
+  if (flags.json) std::cout << ToJson(answer) << std::endl;
+  return 0;
+}
+
+int RunChat(const ChatFlags& flags) {
+  BlockSignals({SIGINT, SIGTERM});
+  const auto stub = v1::Inference::NewStub(MakeChannel(flags.client.target));
+  v1::ChatMessages chat;
+  if (flags.system) AddMessage("system", *flags.system, &chat);
+  if (flags.prompt) {
+    AddMessage("user", *flags.prompt, &chat);
+    return Turn(*stub, flags.client, &chat) ? 0 : 1;
+  }
+
+  const bool terminal = isatty(STDIN_FILENO) == 1;
+  if (terminal) std::cout << "/exit or end of input leaves" << std::endl;
+  bool all_answered = true;
+  std::string line;
+  while (true) {
+    if (terminal) std::cout << "> " << std::flush;
+    {
+      // Between turns a signal ends the program; within one it cancels the answer.
+      const SignalThread leave({SIGINT, SIGTERM}, [](int signal) { _exit(128 + signal); });
+      if (!std::getline(std::cin, line) || line == "/exit") break;
+    }
+    if (line.empty()) continue;
+    AddMessage("user", line, &chat);
+    if (!Turn(*stub, flags.client, &chat)) {
+      // The question stays unanswered: a conversation goes on without it.
+      chat.mutable_messages()->RemoveLast();
+      all_answered = false;
+      if (!terminal) break;
+    }
+  }
+  return all_answered || terminal ? 0 : 1;
+}
+
+}  // namespace tamis

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// After each step that can fail on one rank alone, all ranks agree before they go on.
+#include "launcher/load_rank.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "kernels/cpu_threads.h"
+#include "launcher/agree.h"
+#include "launcher/progress.h"
+#include "launcher/version.h"
+#include "parallel/shard.h"
+#include "runtime/engine/memory_budget.h"
+#include "runtime/load/load_model.h"
+#include "runtime/status_macros.h"
+#include "spdlog/spdlog.h"
+
+namespace tamis {
+namespace {
+
+LoadFormat FormatOf(const std::string& name) {
+  if (name == "gguf") return LoadFormat::kGguf;
+  if (name == "safetensors") return LoadFormat::kSafetensors;
+  if (name == "dummy") return LoadFormat::kDummy;
+  return LoadFormat::kAuto;
+}
+
+// On a CPU the halves save memory but cost time, so auto is float32.
+DType NamedDType(const std::string& name) {
+  if (name == "bfloat16") return DType::kBF16;
+  if (name == "float16") return DType::kF16;
+  return DType::kF32;
+}
+
+absl::Status CheckModel(const ServeConfig& config, const ModelConfig& model, const World& world) {
+  const auto bad = [&](const std::string& problem) {
+    return absl::InvalidArgumentError(absl::StrCat(config.model.path, ": ", problem));
+  };
+  if (const std::string problem = ModelConfigProblem(model); !problem.empty()) return bad(problem);
+  if (const std::string feature = UnsupportedFeature(model); !feature.empty()) {
+    return absl::UnimplementedError(
+        absl::StrCat(config.model.path, ": the model needs ", feature, ", which is not supported"));
+  }
+  const std::string split = ShardProblem(model.num_q_heads, model.num_kv_heads, model.ffn_size,
+                                         model.vocab_size, world.size);
+  if (!split.empty()) return bad(split);
+  if (config.model.max_model_len > model.max_positions) {
+    return absl::InvalidArgumentError(absl::StrCat("--max-model-len: ", config.model.max_model_len,
+                                                   "; allowed are at most ", model.max_positions,
+                                                   ", which the model was made for"));
+  }
+  return absl::OkStatus();
+}
+
+// What must be the same everywhere: build, options and model.
+std::string Fingerprint(const ServeConfig& config, const ModelConfig& model) {
+  return absl::StrCat("version: ", kVersion, "\n", absl::StrJoin(Describe(config), "\n"),
+                      "\nhidden_size: ", model.hidden_size, "\nnum_layers: ", model.num_layers,
+                      "\nnum_q_heads: ", model.num_q_heads, "\nnum_kv_heads: ", model.num_kv_heads,
+                      "\nhead_dim: ", model.head_dim, "\nffn_size: ", model.ffn_size,
+                      "\nvocab_size: ", model.vocab_size, "\nmax_positions: ", model.max_positions,
+                      "\nnorm_eps: ", model.norm_eps, "\nrope_theta: ", model.rope.theta,
+                      "\nrope_scaling: ", static_cast<int>(model.rope.scaling), " ",
+                      model.rope.factor, "\ntied_embeddings: ", model.tied_embeddings,
+                      "\neos_token_ids: ", absl::StrJoin(model.eos_token_ids, " "),
+                      "\nbos_token_id: ", model.bos_token_id);
+}
+
+// The limits of the scheduler, equal on every rank. Without --max-model-len it is the model's own,
+// as far as the cache reaches.
+SchedulerConfig SizeCache(const ServeConfig& config, const ModelConfig& model,
+                          size_t bytes_per_block, const World& world, Control& control) {
+  SchedulerConfig scheduler;
+  scheduler.max_num_seqs = config.schedule.max_num_seqs;
+  scheduler.max_num_batched_tokens = config.schedule.max_num_batched_tokens;
+  scheduler.max_waiting = config.schedule.max_waiting;
+  scheduler.block_tokens = config.cache.block_size;
+  const KvRequest request{config.cache.num_blocks, config.cache.bytes};
+  const int64_t default_bytes = kDefaultCpuKvBytes / world.size;
+  scheduler.max_model_len = config.model.max_model_len;
+  if (scheduler.max_model_len == 0) {
+    const int64_t bytes = config.cache.bytes > 0 ? config.cache.bytes : default_bytes;
+    const int64_t blocks = config.cache.num_blocks > 0
+                               ? config.cache.num_blocks
+                               : bytes / static_cast<int64_t>(bytes_per_block);
+    const int64_t tokens =
+        AgreeOnNumBlocks(control, std::max<int64_t>(blocks, 1)) * config.cache.block_size;
+    scheduler.max_model_len = std::min(model.max_positions, tokens);
+  }
+  scheduler.num_blocks = AgreeOnNumBlocks(
+      control, NumBlocksWanted(scheduler, request, default_bytes, bytes_per_block));
+  return scheduler;
+}
+
+}  // namespace
+
+absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& world, Group& group) {
+  Control& control = *group.control;
+  const auto wanted_ranks = config.ranks.tensor_parallel_size;
+  if (wanted_ranks != 0 && wanted_ranks != world.size) {
+    return absl::InvalidArgumentError(absl::StrCat("--tensor-parallel-size: ", wanted_ranks,
+                                                   "; allowed is ", world.size,
+                                                   ", the number of ranks that mpirun started"));
+  }
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  SetCpuMathThreads(config.ranks.cpu_threads > 0 ? static_cast<int>(config.ranks.cpu_threads)
+                                                 : std::max(1, cores / world.local_size));
+
+  auto files = OpenModel(config.model.path, FormatOf(config.model.load_format), config.model.seed);
+  absl::Status status = files.status();
+  if (status.ok()) status = CheckModel(config, (*files)->config(), world);
+  TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, status));
+  LoadedRank loaded;
+  loaded.model = (*files)->config();
+  loaded.dtype = NamedDType(config.model.dtype);
+  TAMIS_RETURN_IF_ERROR(AgreeOnText(control, Fingerprint(config, loaded.model)));
+
+  const ModelConfig& model = loaded.model;
+  const ModelShard shard = ShardModel(model.num_q_heads, model.num_kv_heads, model.ffn_size,
+                                      model.vocab_size, world.rank, world.size);
+  WorkerConfig worker;
+  worker.groups = DenseLayerGroups(model.num_layers);
+  worker.kv.block_tokens = config.cache.block_size;
+  worker.kv.dtype = loaded.dtype;
+  loaded.scheduler =
+      SizeCache(config, model, KvBytesPerBlock(model, shard, worker.kv), world, control);
+  if (const std::string problem = SchedulerConfigProblem(loaded.scheduler); !problem.empty()) {
+    return absl::InvalidArgumentError(problem);
+  }
+  worker.kv.num_blocks = loaded.scheduler.num_blocks;
+  worker.limits = StepLimitsOf(loaded.scheduler);
+  if (world.rank == 0) {
+    spdlog::info("memory of rank 0:\n{}",
+                 RenderMemoryBudget(ComputeMemoryBudget(model, shard, loaded.dtype, worker)));
+  }
+
+  ModelWeights weights = AllocateWeights(model, shard, loaded.dtype, DeviceKind::kCpu);
+  Progress progress(world.rank == 0);
+  status = (*files)->Load(shard, weights, [&](uint64_t done_bytes, uint64_t total_bytes) {
+    progress.Update(done_bytes, total_bytes);
+  });
+  TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, status));
+  loaded.worker =
+      std::make_unique<Worker>(worker, model, shard, std::move(weights), *group.collectives);
+  return loaded;
+}
+
+}  // namespace tamis

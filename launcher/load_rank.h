@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// From files to a worker: what every rank does before it can serve.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "launcher/serve_config.h"
+#include "parallel/groups.h"
+#include "parallel/world.h"
+#include "runtime/engine/scheduler.h"
+#include "runtime/engine/worker.h"
+#include "runtime/model/config.h"
+
+namespace tamis {
+
+struct LoadedRank {
+  ModelConfig model;
+  DType dtype = DType::kF32;
+  SchedulerConfig scheduler;
+  std::unique_ptr<Worker> worker;
+};
+
+// Every rank calls it at the same time; the error is the same on all of them. `group` outlives the
+// worker.
+absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& world, Group& group);
+
+}  // namespace tamis

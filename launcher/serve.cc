@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// Objects are declared in the order in which they depend on each other, so that they end in the
+// reverse order. Signals are blocked before MPI starts and waited for by a thread of rank 0;
+// followers never unblock them: they end when the leader says so or the heartbeat does.
+#include "launcher/serve.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <iostream>
+#include <mutex>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "launcher/agree.h"
+#include "launcher/load_rank.h"
+#include "launcher/signals.h"
+#include "launcher/version.h"
+#include "parallel/groups.h"
+#include "parallel/heartbeat.h"
+#include "parallel/world.h"
+#include "runtime/engine/engine.h"
+#include "runtime/server/grpc_server.h"
+#include "runtime/status_macros.h"
+#include "runtime/tokenizer/tokenizer.h"
+#include "spdlog/sinks/stdout_sinks.h"
+#include "spdlog/spdlog.h"
+
+namespace tamis {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::chrono::milliseconds Millis(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+}
+
+// Turns signals and the RPC into a drain: the first finishes what runs, the second ends it at
+// once, the third does not wait for anything. Thread-safe.
+class Shutdown {
+ public:
+  explicit Shutdown(std::chrono::milliseconds timeout) : timeout_(timeout) {}
+
+  // From here on a drain has something to finish.
+  void Serving(Engine* engine, GrpcServer* server) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    engine_ = engine;
+    server_ = server;
+  }
+  void Ended() { Serving(nullptr, nullptr); }
+
+  void OnSignal(int signal) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    spdlog::info("signal {}", signal);
+    if (engine_ == nullptr) {
+      // Still loading, or already past the last request: nobody waits for anything.
+      if (requests_ == 0) spdlog::error("stopped by a signal before serving");
+      _exit(requests_ == 0 ? 1 : 0);
+    }
+    Drain();
+  }
+
+  void OnRpc() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (engine_ != nullptr && requests_ == 0) Drain();
+  }
+
+ private:
+  void Drain() {
+    ++requests_;
+    if (requests_ > 2) _exit(1);
+    server_->SetServing(false);
+    const auto grace = requests_ == 1 ? timeout_ : std::chrono::milliseconds(0);
+    spdlog::info("draining: {} s for what runs", std::chrono::duration<double>(grace).count());
+    engine_->Drain(Clock::now() + grace);
+  }
+
+  const std::chrono::milliseconds timeout_;
+  std::mutex mutex_;
+  Engine* engine_ = nullptr;
+  GrpcServer* server_ = nullptr;
+  int requests_ = 0;
+};
+
+void StartLogging(const ServeConfig& config, int rank) {
+  auto logger = spdlog::stderr_logger_mt("tamis");
+  logger->set_pattern(absl::StrCat("%Y-%m-%d %H:%M:%S.%e %l rank ", rank, ": %v"));
+  spdlog::set_default_logger(logger);
+  // One rank tells the story; the others speak up when something is wrong.
+  const auto level = spdlog::level::from_str(config.log_level);
+  spdlog::set_level(rank == 0 ? level : std::max(level, spdlog::level::warn));
+  spdlog::flush_on(spdlog::level::debug);
+  // A client's bad bytes are the client's problem and reach it as a status.
+  google::protobuf::SetLogHandler(nullptr);
+}
+
+std::string ServedName(const ServeConfig& config) {
+  if (!config.model.served_name.empty()) return config.model.served_name;
+  std::string path = config.model.path;
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path.substr(path.find_last_of('/') + 1);
+}
+
+ServedModel Describe(const ServeConfig& config, const LoadedRank& loaded,
+                     const Tokenizer& tokenizer) {
+  ServedModel served;
+  served.name = ServedName(config);
+  served.config = loaded.model;
+  served.dtype = DTypeName(loaded.dtype);
+  served.max_model_len = loaded.scheduler.max_model_len;
+  served.eos_token_ids = loaded.model.eos_token_ids;
+  for (const int32_t id : tokenizer.eos_token_ids()) {
+    if (std::find(served.eos_token_ids.begin(), served.eos_token_ids.end(), id) ==
+        served.eos_token_ids.end()) {
+      served.eos_token_ids.push_back(id);
+    }
+  }
+  return served;
+}
+
+absl::Status Submit(Engine& engine, const SchedulerConfig& limits,
+                    std::shared_ptr<Request> request) {
+  if (const std::string problem = RequestProblem(limits, *request); !problem.empty()) {
+    return absl::InvalidArgumentError(problem);
+  }
+  switch (engine.Submit(std::move(request))) {
+    case SubmitResult::kAccepted: return absl::OkStatus();
+    case SubmitResult::kQueueFull:
+      return absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", limits.max_num_seqs,
+                                                       " requests run and ", limits.max_waiting,
+                                                       " wait; try again later"));
+    case SubmitResult::kDraining: break;
+  }
+  return absl::UnavailableError("the server drains and takes no new requests");
+}
+
+void FillInfo(const Engine& engine, const LoadedRank& loaded, const World& world,
+              Clock::time_point start, v1::GetServerInfoResponse* info) {
+  const EngineStats stats = engine.stats();
+  info->set_version(kVersion);
+  info->set_device("cpu");
+  info->set_tensor_parallel_size(world.size);
+  info->set_kv_blocks_total(stats.kv_blocks_total);
+  info->set_kv_blocks_free(stats.kv_blocks_free);
+  info->set_kv_block_tokens(loaded.scheduler.block_tokens);
+  info->set_requests_running(stats.requests_running);
+  info->set_requests_waiting(stats.requests_waiting);
+  info->set_requests_preempted_total(stats.requests_preempted_total);
+  info->set_steps_total(stats.steps_total);
+  info->set_uptime_ms(
+      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start).count());
+  info->set_draining(engine.draining());
+}
+
+// Rank 0 from the loaded model on: the front end around the engine.
+absl::Status Lead(const ServeConfig& config, const World& world, Control& control,
+                  LoadedRank& loaded, const StepHooks& hooks, Shutdown& shutdown) {
+  const Clock::time_point start = Clock::now();
+  Engine engine(loaded.scheduler, control, *loaded.worker, hooks);
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::optional<GenerateService> service;
+  std::unique_ptr<GrpcServer> server;
+  const auto listen = [&]() -> absl::Status {
+    TAMIS_ASSIGN_OR_RETURN(tokenizer, Tokenizer::Open(config.model.path));
+    const ServiceBackend backend{
+        [&](std::shared_ptr<Request> request) {
+          return Submit(engine, loaded.scheduler, std::move(request));
+        },
+        [&](v1::GetServerInfoResponse* info) { FillInfo(engine, loaded, world, start, info); },
+        [&] { shutdown.OnRpc(); }};
+    service.emplace(Describe(config, loaded, *tokenizer), *tokenizer, backend);
+    TAMIS_ASSIGN_OR_RETURN(server, GrpcServer::Start(&*service, config.server.host,
+                                                     static_cast<int>(config.server.port)));
+    return absl::OkStatus();
+  };
+  TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, listen()));
+  control.set_timeout(Millis(config.timeouts.step_s));
+  shutdown.Serving(&engine, server.get());
+  server->SetServing(true);
+  std::cout << "serving on " << config.server.host << ":" << server->port() << std::endl;
+  engine.Run();
+  shutdown.Ended();
+  // What was sent last must still reach slow clients.
+  server->Shutdown(std::chrono::milliseconds(2000));
+  spdlog::info("drained");
+  return absl::OkStatus();
+}
+
+absl::Status ServeRank(const ServeConfig& config, const World& world, Group& group,
+                       Shutdown& shutdown) {
+  Control& control = *group.control;
+  control.set_timeout(Millis(config.timeouts.startup_s));
+  TAMIS_ASSIGN_OR_RETURN(LoadedRank loaded, LoadRank(config, world, group));
+  HeartbeatOptions options;
+  options.timeout = Millis(config.timeouts.heartbeat_s);
+  Heartbeat heartbeat(world, control, options);
+  StepHooks hooks;
+  hooks.begin = [&](const StepPlan& plan) {
+    heartbeat.Arm(absl::StrCat("--step-timeout passed in ", DescribePlan(plan)),
+                  Clock::now() + Millis(config.timeouts.step_s));
+  };
+  hooks.end = [&] { heartbeat.Disarm(); };
+  if (world.rank == 0) return Lead(config, world, control, loaded, hooks, shutdown);
+  TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, absl::OkStatus()));
+  control.set_timeout(Millis(config.timeouts.step_s));
+  FollowLeader(control, *loaded.worker, hooks);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int RunServe(const ServeConfig& config, int* argc, char*** argv) {
+  BlockSignals({SIGUSR1, SIGTERM, SIGINT});
+  const MpiEnv env(argc, argv);
+  const World& world = env.world();
+  StartLogging(config, world.rank);
+  spdlog::info("tamis {} on {} rank(s)", kVersion, world.size);
+  for (const std::string& line : Describe(config)) spdlog::info("{}", line);
+
+  Shutdown shutdown(Millis(config.timeouts.shutdown_s));
+  std::optional<SignalThread> signals;
+  if (world.rank == 0) {
+    signals.emplace(std::initializer_list<int>{SIGUSR1, SIGTERM, SIGINT},
+                    [&](int signal) { shutdown.OnSignal(signal); });
+  }
+  Group group = env.initialised() ? MakeMpiGroup(env) : MakeSelfGroup();
+  const absl::Status status = ServeRank(config, world, group, shutdown);
+  if (status.ok()) return 0;
+  if (world.rank == 0) {
+    std::cerr << "tamis: " << status.message() << std::endl;
+  }
+  return 1;
+}
+
+}  // namespace tamis

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// YAML and flags meet in the same setters, so both get the same checks and the same words.
+#include "launcher/serve_config.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "yaml-cpp/yaml.h"
+
+namespace tamis {
+namespace {
+
+// What no single option can check.
+void CheckTogether(const ServeConfig& config, std::vector<std::string>* problems) {
+  if (config.model.path.empty()) problems->push_back("--model: not given, and it is required");
+  if (config.schedule.max_num_batched_tokens < config.schedule.max_num_seqs) {
+    problems->push_back(
+        absl::StrCat("--max-num-batched-tokens: ", config.schedule.max_num_batched_tokens,
+                     "; allowed is at least --max-num-seqs (", config.schedule.max_num_seqs, ")"));
+  }
+  if (config.cache.num_blocks > 0 && config.cache.bytes > 0) {
+    problems->push_back("--num-kv-blocks and --kv-cache-memory-bytes: give one of them");
+  }
+  if (config.ranks.device != "cuda" && config.cache.gpu_memory_utilization > 0) {
+    problems->push_back(
+        "--gpu-memory-utilization: needs --device cuda; on CPUs use --kv-cache-memory-bytes");
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<NamedValues> ReadYaml(const std::string& path) {
+  NamedValues values;
+  try {
+    const YAML::Node root = YAML::LoadFile(path);
+    if (root.IsNull()) return values;
+    if (!root.IsMap()) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ": not a map of keys to values"));
+    }
+    for (const auto& entry : root) {
+      if (!entry.first.IsScalar() || !entry.second.IsScalar()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(path, ":", entry.second.Mark().line + 1, ": not a plain key and value"));
+      }
+      values.emplace_back(entry.first.Scalar(), entry.second.Scalar());
+    }
+  } catch (const YAML::BadFile&) {
+    return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
+  } catch (const YAML::Exception& error) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", error.what()));
+  }
+  return values;
+}
+
+ServeConfig MakeServeConfig(const NamedValues& yaml, const NamedValues& flags,
+                            std::vector<std::string>* problems) {
+  ServeConfig config;
+  const std::vector<ServeOption> options = ServeOptions();
+  const auto apply = [&](const std::string& key, const std::string& value, const char* source) {
+    const std::string name = absl::StrReplaceAll(key, {{"_", "-"}});
+    const auto option = std::find_if(options.begin(), options.end(),
+                                     [&](const ServeOption& o) { return o.name == name; });
+    if (option == options.end()) {
+      problems->push_back(absl::StrCat(source, key, ": no such option"));
+      return;
+    }
+    const std::string problem = option->set(value, &config);
+    if (!problem.empty()) problems->push_back(absl::StrCat(source, problem));
+  };
+  for (const auto& [key, value] : yaml) apply(key, value, "config file: ");
+  for (const auto& [key, value] : flags) apply(key, value, "");
+  CheckTogether(config, problems);
+  return config;
+}
+
+std::vector<std::string> Describe(const ServeConfig& config) {
+  std::vector<std::string> lines;
+  for (const ServeOption& option : ServeOptions()) {
+    lines.push_back(absl::StrCat(option.name, ": ", option.show(config)));
+  }
+  return lines;
+}
+
+}  // namespace tamis

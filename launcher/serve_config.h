@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `tamis serve` can be told: one struct, and one table of options that drives the flags, the
+// YAML keys, --help, the checks and the list printed at start-up.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace tamis {
+
+// 0 in a number means "chosen at start-up" where the option's help says auto.
+struct ServeConfig {
+  struct Model {
+    std::string path;
+    std::string served_name;  // empty = the path's last part
+    std::string load_format = "auto";
+    std::string dtype = "auto";
+    uint64_t seed = 0;  // of dummy weights
+    int64_t max_model_len = 0;
+  } model;
+  struct Ranks {
+    int64_t tensor_parallel_size = 0;
+    std::string device = "auto";
+    int64_t cpu_threads = 0;  // of each rank
+  } ranks;
+  struct Cache {
+    int64_t block_size = 16;  // tokens
+    int64_t num_blocks = 0;
+    int64_t bytes = 0;                    // of each rank
+    double gpu_memory_utilization = 0.0;  // 0 = not given
+    std::string dtype = "auto";
+  } cache;
+  struct Schedule {
+    int64_t max_num_seqs = 16;
+    int64_t max_num_batched_tokens = 512;
+    int64_t max_waiting = 256;
+  } schedule;
+  struct Server {
+    std::string host = "127.0.0.1";
+    int64_t port = 50051;
+  } server;
+  struct Timeouts {
+    double shutdown_s = 30;
+    double heartbeat_s = 5;
+    double step_s = 60;
+    double startup_s = 600;
+  } timeouts;
+  std::string log_level = "info";
+};
+
+// Units, default and limits stand in `help`.
+struct ServeOption {
+  std::string name;  // --name on the command line; `name` or `na_me` in YAML
+  std::string help;
+  // Returns the problem, or "".
+  std::function<std::string(const std::string& value, ServeConfig* config)> set;
+  std::function<std::string(const ServeConfig& config)> show;
+};
+
+std::vector<ServeOption> ServeOptions();
+
+using NamedValues = std::vector<std::pair<std::string, std::string>>;
+
+// The keys and values of a YAML file: one flat map of scalars.
+absl::StatusOr<NamedValues> ReadYaml(const std::string& path);
+
+// Applies the YAML values, then the flags. Appends every problem, one sentence each.
+ServeConfig MakeServeConfig(const NamedValues& yaml, const NamedValues& flags,
+                            std::vector<std::string>* problems);
+
+// "name: value" for every option.
+std::vector<std::string> Describe(const ServeConfig& config);
+
+}  // namespace tamis
