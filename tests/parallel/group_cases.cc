@@ -94,7 +94,7 @@ void ExpectReduction(Group& group, size_t count, uint32_t seed, DType dtype, Red
 void BroadcastReplacesEveryRanksBytes(Group& group) {
   Control& control = *group.control;
   // Around the packet of the MPI transport (4088 bytes of text), empty, and large.
-  for (size_t bytes : {0, 1, 4087, 4088, 4089, 100'000, 20'000'000}) {
+  for (size_t bytes : {0, 1, 4087, 4088, 4089, 100'000, 3'000'000}) {
     const std::string want = TextOf(0, bytes);
     std::string text = control.rank() == 0 ? want : TextOf(control.rank(), 77);
     control.Broadcast(&text);
@@ -104,7 +104,7 @@ void BroadcastReplacesEveryRanksBytes(Group& group) {
 
 void GatherKeepsRanksAndLengths(Group& group) {
   Control& control = *group.control;
-  for (size_t unit : {0, 1, 3000, 500'000}) {
+  for (size_t unit : {0, 1, 3000, 100'000}) {
     const auto bytes_of = [&](int rank) {  // rank 1 sends nothing
       return rank == 1 ? 0 : unit * static_cast<size_t>(rank + 1);
     };
@@ -130,13 +130,13 @@ void AgreementNeedsEveryRank(Group& group) {
 
 void SumsInRankOrder(Group& group) {
   // Around the ranks' slices and the transports' thresholds and chunks.
-  for (size_t count : {1, 2, 3, 7, 576, 4096, 4097, 8192, 8193, 65536, 65537, 294'912, 1'000'003}) {
+  for (size_t count : {1, 2, 3, 7, 576, 4096, 4097, 8192, 8193, 65536, 65537, 294'912}) {
     ExpectReduction(group, count, /*seed=*/1, DType::kF32, ReduceOp::kSum);
   }
 }
 
 void SumsHalvesInFloat32(Group& group) {
-  for (size_t count : {1, 5, 576, 8192, 8193, 16'385, 131'073, 300'001}) {
+  for (size_t count : {1, 5, 576, 8192, 8193, 131'073}) {
     ExpectReduction(group, count, /*seed=*/2, DType::kBF16, ReduceOp::kSum);
     ExpectReduction(group, count, /*seed=*/3, DType::kF16, ReduceOp::kSum);
   }
@@ -164,7 +164,7 @@ void GathersEveryDType(Group& group) {
   Collectives& collectives = *group.collectives;
   for (DType dtype :
        {DType::kF32, DType::kF16, DType::kBF16, DType::kI32, DType::kI64, DType::kU64}) {
-    for (int64_t items : {1, 33, 70'001}) {
+    for (int64_t items : {1, 33, 33'001}) {
       const size_t bytes = static_cast<size_t>(items) * DTypeBytes(dtype);
       const std::string x = TextOf(collectives.rank(), bytes);
       std::string out(bytes * static_cast<size_t>(collectives.size()), '\x5a');
@@ -187,7 +187,7 @@ void ManyCallsInARow(Group& group) {
   std::vector<float> x(kItems);
   std::vector<int32_t> gathered(static_cast<size_t>(size));
   int wrong = 0;
-  for (int i = 0; i < 3000; ++i) {
+  for (int i = 0; i < 2000; ++i) {
     for (int64_t item = 0; item < kItems; ++item) {  // small integers: sums are exact
       x[static_cast<size_t>(item)] = static_cast<float>((i + item + collectives.rank()) % 1000);
     }
@@ -215,9 +215,9 @@ void ManyCallsInARow(Group& group) {
 
 void OneRankComesLate(Group& group) {
   for (int late = 0; late < group.control->size(); ++late) {
-    if (group.control->rank() == late) std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    if (group.control->rank() == late) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     ExpectReduction(group, 576, /*seed=*/6, DType::kF32, ReduceOp::kSum);
-    if (group.control->rank() == late) std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    if (group.control->rank() == late) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     Barrier(*group.control);
   }
 }

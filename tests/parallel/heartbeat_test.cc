@@ -38,12 +38,12 @@ TEST(Heartbeat, PeersThatLeaveAreNotMissed) {
   RunLoopback(3, [](int rank, Group& group) {
     const World world = {rank, 3, rank, 3, "here"};
     // Long enough that a busy machine does not look like a dead peer.
-    const HeartbeatOptions options = {milliseconds(5), milliseconds(1500)};
+    const HeartbeatOptions options = {milliseconds(5), milliseconds(3000)};
     {
       Heartbeat heartbeat(world, *group.control, options);
       EXPECT_EQ(heartbeat.peers(), 2);
       if (rank != 0) std::this_thread::sleep_for(milliseconds(100));
-      if (rank == 2) std::this_thread::sleep_for(milliseconds(2500));
+      if (rank == 2) std::this_thread::sleep_for(milliseconds(4000));
     }
     Barrier(*group.control);
   });
