@@ -3,6 +3,7 @@
 // every rank count from 1 to 5 that the heads allow, however the tokens are fed.
 #include <algorithm>
 #include <functional>
+#include <ostream>
 
 #include "gtest/gtest.h"
 #include "parallel/groups.h"
@@ -24,6 +25,8 @@ struct Reference {
   std::vector<int32_t> rows;               // positions whose logits are known, ascending
   std::vector<std::vector<float>> logits;  // [rows][V]
 };
+
+void PrintTo(const Reference& reference, std::ostream* out) { *out << reference.name; }
 
 RopeConfig::Scaling ScalingOf(const std::string& name) {
   if (name == "llama3") return RopeConfig::Scaling::kLlama3;
