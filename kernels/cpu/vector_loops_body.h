@@ -73,21 +73,27 @@ TAMIS_INLINE void DotTile(float* logits, const float* q, const float* keys, int6
   }
 }
 
+// All rows, R at a time and the rest by fewer.
+template <int kBytes, int R>
+TAMIS_INLINE void DotRows(float* logits, const float* q, const float* keys, int64_t rows,
+                          int64_t head_dim, int64_t logit_stride, float scale) {
+  int64_t r = 0;
+  for (; r + R <= rows; r += R) {
+    DotTile<kBytes, R>(logits + r * logit_stride, q + r * head_dim, keys, head_dim, logit_stride,
+                       scale);
+  }
+  if constexpr (R > 1) {
+    DotRows<kBytes, R - 1>(logits + r * logit_stride, q + r * head_dim, keys, rows - r, head_dim,
+                           logit_stride, scale);
+  }
+}
+
 template <int kBytes, int R>
 void DotTiles(float* logits, const float* q, const float* keys, int64_t rows, int64_t tiles,
               int64_t head_dim, int64_t logit_stride, float scale) {
   for (int64_t t = 0; t < tiles; ++t) {
-    const float* tile = keys + t * head_dim * kLanes;
-    float* to = logits + t * kLanes;
-    int64_t r = 0;
-    for (; r + R <= rows; r += R) {
-      DotTile<kBytes, R>(to + r * logit_stride, q + r * head_dim, tile, head_dim, logit_stride,
-                         scale);
-    }
-    for (; r < rows; ++r) {
-      DotTile<kBytes, 1>(to + r * logit_stride, q + r * head_dim, tile, head_dim, logit_stride,
-                         scale);
-    }
+    DotRows<kBytes, R>(logits + t * kLanes, q, keys + t * head_dim * kLanes, rows, head_dim,
+                       logit_stride, scale);
   }
 }
 
@@ -112,14 +118,22 @@ TAMIS_INLINE void AddTile(float* acc, const float* p, const float* values, int64
 }
 
 template <int kBytes, int R>
-TAMIS_INLINE void AddRows(float* acc, const float* p, const float* values, int64_t n,
+TAMIS_INLINE void AddRows(float* acc, const float* p, const float* values, int64_t rows, int64_t n,
                           int64_t padded_dim, int64_t p_stride) {
-  int64_t d = 0;
-  for (; d + 2 * kLanes <= padded_dim; d += 2 * kLanes) {
-    AddTile<kBytes, R, 2>(acc + d, p, values + d, n, padded_dim, p_stride);
+  int64_t r = 0;
+  for (; r + R <= rows; r += R) {
+    float* to = acc + r * padded_dim;
+    int64_t d = 0;
+    for (; d + 2 * kLanes <= padded_dim; d += 2 * kLanes) {
+      AddTile<kBytes, R, 2>(to + d, p + r * p_stride, values + d, n, padded_dim, p_stride);
+    }
+    for (; d < padded_dim; d += kLanes) {
+      AddTile<kBytes, R, 1>(to + d, p + r * p_stride, values + d, n, padded_dim, p_stride);
+    }
   }
-  for (; d < padded_dim; d += kLanes) {
-    AddTile<kBytes, R, 1>(acc + d, p, values + d, n, padded_dim, p_stride);
+  if constexpr (R > 1) {
+    AddRows<kBytes, R - 1>(acc + r * padded_dim, p + r * p_stride, values, rows - r, n, padded_dim,
+                           p_stride);
   }
 }
 
@@ -127,17 +141,8 @@ template <int kBytes, int R>
 void AddWeightedValues(float* acc, const float* p, const float* values, int64_t rows, int64_t n,
                        int64_t padded_dim, int64_t p_stride) {
   for (int64_t j = 0; j < n; j += kKeysInL1) {
-    const int64_t keys = Least(kKeysInL1, n - j);
-    const float* from = values + j * padded_dim;
-    int64_t r = 0;
-    for (; r + R <= rows; r += R) {
-      AddRows<kBytes, R>(acc + r * padded_dim, p + r * p_stride + j, from, keys, padded_dim,
-                         p_stride);
-    }
-    for (; r < rows; ++r) {
-      AddRows<kBytes, 1>(acc + r * padded_dim, p + r * p_stride + j, from, keys, padded_dim,
-                         p_stride);
-    }
+    AddRows<kBytes, R>(acc, p + j, values + j * padded_dim, rows, Least(kKeysInL1, n - j),
+                       padded_dim, p_stride);
   }
 }
 
@@ -233,13 +238,21 @@ TAMIS_INLINE void ProductTile(float* out, int64_t out_stride, const float* a, in
 
 template <int kBytes, int M, int N>
 TAMIS_INLINE void ProductRows(float* out, int64_t out_stride, const float* a, int64_t a_stride,
-                              const float* weight, int64_t n, int64_t k) {
-  int64_t j = 0;
-  for (; j + N <= n; j += N) {
-    ProductTile<kBytes, M, N>(out + j, out_stride, a, a_stride, weight + j * k, k);
+                              const float* weight, int64_t m, int64_t n, int64_t k) {
+  int64_t i = 0;
+  for (; i + M <= m; i += M) {
+    float* to = out + i * out_stride;
+    int64_t j = 0;
+    for (; j + N <= n; j += N) {
+      ProductTile<kBytes, M, N>(to + j, out_stride, a + i * a_stride, a_stride, weight + j * k, k);
+    }
+    for (; j < n; ++j) {
+      ProductTile<kBytes, M, 1>(to + j, out_stride, a + i * a_stride, a_stride, weight + j * k, k);
+    }
   }
-  for (; j < n; ++j) {
-    ProductTile<kBytes, M, 1>(out + j, out_stride, a, a_stride, weight + j * k, k);
+  if constexpr (M > 1) {
+    ProductRows<kBytes, M - 1, N>(out + i * out_stride, out_stride, a + i * a_stride, a_stride,
+                                  weight, m - i, n, k);
   }
 }
 
@@ -247,16 +260,8 @@ template <int kBytes, int M, int N>
 void RowProducts(float* out, int64_t out_stride, const float* a, int64_t a_stride,
                  const float* weight, int64_t m, int64_t n, int64_t k) {
   for (int64_t j = 0; j < n; j += kWeightRowsInL1) {
-    const int64_t columns = Least(kWeightRowsInL1, n - j);
-    int64_t i = 0;
-    for (; i + M <= m; i += M) {
-      ProductRows<kBytes, M, N>(out + i * out_stride + j, out_stride, a + i * a_stride, a_stride,
-                                weight + j * k, columns, k);
-    }
-    for (; i < m; ++i) {
-      ProductRows<kBytes, 1, N>(out + i * out_stride + j, out_stride, a + i * a_stride, a_stride,
-                                weight + j * k, columns, k);
-    }
+    ProductRows<kBytes, M, N>(out + j, out_stride, a, a_stride, weight + j * k, m,
+                              Least(kWeightRowsInL1, n - j), k);
   }
 }
 
