@@ -113,7 +113,7 @@ Answer Ask(v1::Inference::Stub& stub, const v1::GenerateRequest& request,
     context.set_deadline(std::chrono::system_clock::now() +
                          std::chrono::microseconds(static_cast<int64_t>(*timeout_s * 1e6)));
   }
-  const SignalThread signals({SIGINT, SIGTERM}, [&](int) { context.TryCancel(); });
+  const SignalThread signals([&](int) { context.TryCancel(); });
   const Clock::time_point start = Clock::now();
   Clock::time_point last_token = start;
   Answer answer;

@@ -68,7 +68,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target);
 v1::SamplingOptions ToOptions(const SamplingFlags& flags);
 
 // Sends the request and calls `on_text` for every piece of text. SIGINT and SIGTERM, which
-// BlockSignals must have blocked, cancel the call.
+// CatchSignals must have caught, cancel the call.
 Answer Ask(v1::Inference::Stub& stub, const v1::GenerateRequest& request,
            std::optional<double> timeout_s, const std::function<void(const std::string&)>& on_text);
 

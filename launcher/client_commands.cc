@@ -39,7 +39,7 @@ bool Turn(v1::Inference::Stub& stub, const ClientFlags& flags, v1::ChatMessages*
 }  // namespace
 
 int RunGenerate(const GenerateFlags& flags) {
-  BlockSignals({SIGINT, SIGTERM});
+  CatchSignals({SIGINT, SIGTERM});
   v1::GenerateRequest request;
   if (flags.prompt) {
     request.set_text(*flags.prompt);
@@ -71,7 +71,7 @@ int RunGenerate(const GenerateFlags& flags) {
 }
 
 int RunChat(const ChatFlags& flags) {
-  BlockSignals({SIGINT, SIGTERM});
+  CatchSignals({SIGINT, SIGTERM});
   const auto stub = v1::Inference::NewStub(MakeChannel(flags.client.target));
   v1::ChatMessages chat;
   if (flags.system) AddMessage("system", *flags.system, &chat);
@@ -88,7 +88,7 @@ int RunChat(const ChatFlags& flags) {
     if (terminal) std::cout << "> " << std::flush;
     {
       // Between turns a signal ends the program; within one it cancels the answer.
-      const SignalThread leave({SIGINT, SIGTERM}, [](int signal) { _exit(128 + signal); });
+      const SignalThread leave([](int signal) { _exit(128 + signal); });
       if (!std::getline(std::cin, line) || line == "/exit") break;
     }
     if (line.empty()) continue;

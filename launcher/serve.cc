@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Objects are declared in the order in which they depend on each other, so that they end in the
-// reverse order. Signals are blocked before MPI starts and waited for by a thread of rank 0;
-// followers never unblock them: they end when the leader says so or the heartbeat does.
+// reverse order. Signals are caught before MPI starts and acted on by a thread of rank 0; followers
+// never look at them: they end when the leader says so or the heartbeat does.
 #include "launcher/serve.h"
 
 #include <unistd.h>
@@ -212,7 +212,7 @@ absl::Status ServeRank(const ServeConfig& config, const World& world, Group& gro
 }  // namespace
 
 int RunServe(const ServeConfig& config, int* argc, char*** argv) {
-  BlockSignals({SIGUSR1, SIGTERM, SIGINT});
+  CatchSignals({SIGUSR1, SIGTERM, SIGINT});
   const MpiEnv env(argc, argv);
   const World& world = env.world();
   StartLogging(config, world.rank);
@@ -222,8 +222,7 @@ int RunServe(const ServeConfig& config, int* argc, char*** argv) {
   Shutdown shutdown(Millis(config.timeouts.shutdown_s));
   std::optional<SignalThread> signals;
   if (world.rank == 0) {
-    signals.emplace(std::initializer_list<int>{SIGUSR1, SIGTERM, SIGINT},
-                    [&](int signal) { shutdown.OnSignal(signal); });
+    signals.emplace([&](int signal) { shutdown.OnSignal(signal); });
   }
   Group group = env.initialised() ? MakeMpiGroup(env) : MakeSelfGroup();
   const absl::Status status = ServeRank(config, world, group, shutdown);

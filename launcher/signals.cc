@@ -1,40 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
-// The waiting thread is woken for its end by one of its own signals, sent to it alone.
+// The pipe is the one thing a handler can reach, so it is the program's only global. It does not
+// block: should nobody read, further signals are dropped.
 #include "launcher/signals.h"
 
-#include <stop_token>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
 #include <utility>
+
+#include "kernels/check.h"
 
 namespace tamis {
 namespace {
 
-sigset_t SetOf(std::initializer_list<int> signals) {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int signal : signals) sigaddset(&set, signal);
-  return set;
+int signal_pipe[2] = {-1, -1};  // read end, write end; set before the first handler stands
+constexpr char kEnd = 0;        // no signal has this number
+
+void Write(char byte) {
+  const int saved_errno = errno;
+  // A full pipe holds more signals than anyone will act on.
+  [[maybe_unused]] const ssize_t written = write(signal_pipe[1], &byte, 1);
+  errno = saved_errno;
 }
+
+void Handle(int signal) { Write(static_cast<char>(signal)); }
 
 }  // namespace
 
-void BlockSignals(std::initializer_list<int> signals) {
-  const sigset_t set = SetOf(signals);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+void CatchSignals(std::initializer_list<int> signals) {
+  if (signal_pipe[0] < 0) {
+    CHECK(pipe2(signal_pipe, O_CLOEXEC) == 0) << "no pipe for signals";
+    CHECK(fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK) == 0) << "the signal pipe blocks";
+  }
+  struct sigaction action = {};
+  action.sa_handler = Handle;
+  action.sa_flags = SA_RESTART;
+  for (const int signal : signals) {
+    CHECK(sigaction(signal, &action, nullptr) == 0) << "no handler for signal " << signal;
+  }
 }
 
-SignalThread::SignalThread(std::initializer_list<int> signals,
-                           std::function<void(int signal)> on_signal)
-    : wake_signal_(*signals.begin()),
-      thread_([set = SetOf(signals), call = std::move(on_signal)](const std::stop_token& stop) {
-        while (!stop.stop_requested()) {
-          int signal = 0;
-          if (sigwait(&set, &signal) == 0 && !stop.stop_requested()) call(signal);
+SignalThread::SignalThread(std::function<void(int signal)> on_signal)
+    : thread_([call = std::move(on_signal)] {
+        char byte = kEnd;
+        while (true) {
+          const ssize_t count = read(signal_pipe[0], &byte, 1);
+          if (count == 1 && byte == kEnd) return;
+          if (count == 1) call(byte);
         }
       }) {}
 
 SignalThread::~SignalThread() {
-  thread_.request_stop();
-  pthread_kill(thread_.native_handle(), wake_signal_);
+  Write(kEnd);
+  thread_.join();
 }
 
 }  // namespace tamis

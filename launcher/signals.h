@@ -1,31 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// Signals as ordinary calls: they are blocked in every thread and a thread of ours waits for them,
-// so nothing runs inside a signal handler.
+// Signals as ordinary calls: the handler only writes a byte into a pipe, and a thread of ours reads
+// it. Blocking signals instead would not do: libraries start threads before main, and a signal
+// that reaches one of those would kill the process.
 #pragma once
 
-#include <csignal>
 #include <functional>
 #include <initializer_list>
 #include <thread>
 
 namespace tamis {
 
-// Blocks `signals` in this thread and in all threads made after. Call before any thread (and
-// before MPI starts): one that arrives meanwhile stays pending instead of killing the process.
-void BlockSignals(std::initializer_list<int> signals);
+// From here on the process survives `signals`; they wait in the pipe until a SignalThread takes
+// them. Call from the main thread, before MPI starts.
+void CatchSignals(std::initializer_list<int> signals);
 
-// Calls `on_signal` from a thread of its own for each of the blocked `signals` that arrives.
+// Calls `on_signal` from a thread of its own for each caught signal. One at a time.
 class SignalThread {
  public:
-  SignalThread(std::initializer_list<int> signals, std::function<void(int signal)> on_signal);
+  explicit SignalThread(std::function<void(int signal)> on_signal);
   // Waits for a running call to end.
   ~SignalThread();
   SignalThread(const SignalThread&) = delete;
   SignalThread& operator=(const SignalThread&) = delete;
 
  private:
-  int wake_signal_;
-  std::jthread thread_;
+  std::thread thread_;
 };
 
 }  // namespace tamis
