@@ -2,7 +2,7 @@
 // See jinja_source.h.
 #include "runtime/tokenizer/jinja_source.h"
 
-#include <array>
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -122,18 +122,29 @@ std::string Print(const Tokens& tokens) {
 // Collects the normal form; outputs wait until a statement ends their run.
 class Writer {
  public:
+  explicit Writer(const JinjaConditions& never) : never_(never) {}
+
   void Text(std::string_view text) {
     if (!text.empty()) Output({{Kind::kString, std::string(text)}});
   }
   void Output(Tokens tokens) {
+    if (skip_ != Skip::kNothing) return;
     if (!output_.empty()) Append({Kind::kPunctuation, "+"}, output_);
     for (JinjaToken& token : tokens) Append(std::move(token), output_);
   }
   void Statement(Tokens tokens) {
-    Flush();
     Tokens joined;
     for (JinjaToken& token : tokens) Append(std::move(token), joined);
-    text_ += "{%" + Print(joined) + "%}";
+    const std::string text = Print(joined);
+    const std::string_view word = joined.empty() ? std::string_view() : joined[0].text;
+    if (skip_ != Skip::kNothing && StillSkipped(word)) return;
+    if ((word == "if" || word == "elif") && IsNever(std::string_view(text).substr(word.size()))) {
+      skip_ = word == "if" ? Skip::kBlock : Skip::kBranch;
+      depth_ = 0;
+      return;
+    }
+    Flush();
+    text_ += "{%" + text + "%}";
   }
   std::string Finish() {
     Flush();
@@ -141,10 +152,33 @@ class Writer {
   }
 
  private:
+  enum class Skip { kNothing, kBlock, kBranch };
+
+  bool IsNever(std::string_view condition) const {
+    if (condition.starts_with(' ')) condition.remove_prefix(1);
+    return std::find(never_.begin(), never_.end(), condition) != never_.end();
+  }
+  // Follows the nesting of a branch left out; false for the statement that ends it and is kept.
+  bool StillSkipped(std::string_view word) {
+    if (word == "if" || word == "for") ++depth_;
+    const bool ends = word == "endif" || word == "endfor";
+    if (depth_ > 0) {
+      if (ends) --depth_;
+      return true;
+    }
+    if (!ends && word != "else" && word != "elif") return true;
+    const bool dropped = skip_ == Skip::kBlock && ends;
+    skip_ = Skip::kNothing;
+    return dropped;
+  }
   void Flush() {
     if (!output_.empty()) text_ += "{{" + Print(output_) + "}}";
     output_.clear();
   }
+
+  const JinjaConditions& never_;
+  Skip skip_ = Skip::kNothing;
+  int depth_ = 0;  // of blocks opened inside what is skipped
   Tokens output_;
   std::string text_;
 };
@@ -165,9 +199,9 @@ std::string_view TrimEnd(std::string_view text, bool trim, bool block, bool at_l
 
 }  // namespace
 
-std::optional<std::string> CanonicalJinja(std::string_view source) {
+std::optional<std::string> CanonicalJinja(std::string_view source, const JinjaConditions& never) {
   if (source.ends_with('\n')) source.remove_suffix(1);
-  Writer writer;
+  Writer writer(never);
   bool at_line_start = true;  // whether `source` now stands at the start of a line
   while (!source.empty()) {
     size_t open = 0;

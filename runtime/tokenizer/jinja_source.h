@@ -6,12 +6,18 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tamis {
 
+// The condition of each branch to leave out, in normal form.
+using JinjaConditions = std::vector<std::string>;
+
 // `source` with text and adjacent outputs joined to one {{a+b}}, strings in double quotes, x.y as
 // x["y"], and no space that does not separate words; white-space control as Hugging Face sets
-// it (trim_blocks, lstrip_blocks). Nothing if `source` is not lexically Jinja.
-std::optional<std::string> CanonicalJinja(std::string_view source);
+// it (trim_blocks, lstrip_blocks). The branches of `never` are left out: "if" without "else" whole,
+// "elif" up to the next branch. Nothing if `source` is not lexically Jinja.
+std::optional<std::string> CanonicalJinja(std::string_view source,
+                                          const JinjaConditions& never = {});
 
 }  // namespace tamis

@@ -67,6 +67,12 @@ struct ChatMessage {
   std::string content;
 };
 
+enum class ChatStyle : uint8_t {
+  kLlama3,
+  kLlama3Dated,  // Llama 3.1 and 3.2: the system message begins with dates
+  kChatMl,
+};
+
 // Renders messages as the model's chat template would. Llama 3 and ChatML are known.
 class ChatTemplate {
  public:
@@ -79,16 +85,11 @@ class ChatTemplate {
   absl::StatusOr<std::vector<int32_t>> Encode(std::span<const ChatMessage> messages) const;
 
  private:
-  enum class Style : uint8_t {
-    kLlama3,
-    kLlama3Dated,  // Llama 3.1 and 3.2: the system message begins with dates
-    kChatMl,
-  };
-  ChatTemplate(const Tokenizer& tokenizer, Style style, std::optional<std::string> default_text)
+  ChatTemplate(const Tokenizer& tokenizer, ChatStyle style, std::optional<std::string> default_text)
       : tokenizer_(&tokenizer), style_(style), default_text_(std::move(default_text)) {}
 
   const Tokenizer* tokenizer_;
-  Style style_;
+  ChatStyle style_;
   // ChatML: the system message of a conversation without one. Dated: the date, none = today's.
   std::optional<std::string> default_text_;
 };

@@ -45,6 +45,13 @@ Ids EncodeOrDie(const Tokenizer& tokenizer, const std::vector<ChatMessage>& mess
   return ids.ok() ? *ids : Ids{};
 }
 
+// Replaces the first `from`, which must be there.
+std::string Replaced(std::string source, const std::string& from, const std::string& to) {
+  const size_t at = source.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return at == std::string::npos ? source : source.replace(at, from.size(), to);
+}
+
 TEST(ChatTemplateTest, ParityWithApplyChatTemplate) {
   const nlohmann::json cases = FixtureJson("cases.json");
   const nlohmann::json& conversations = cases["conversations"];
@@ -93,13 +100,13 @@ TEST(ChatTemplateTest, BosIsWrittenOnce) {
 }
 
 TEST(ChatTemplateTest, Llama32WritesTodaysDate) {
-  auto source = FixtureJson("cases.json")["chat"][3]["template"].get<std::string>();
   const std::string fixed = "{%- set date_string = \"26 Jul 2024\" %}";
-  source.replace(source.find(fixed), fixed.size(),
-                 "{%- if strftime_now is defined %}"
-                 "{%- set date_string = strftime_now(\"%d %b %Y\") %}{%- else %}" +
-                     fixed + "{%- endif %}");
-  const auto tokenizer = WithTemplate("llama_like", source);
+  const auto tokenizer = WithTemplate(
+      "llama_like",
+      Replaced(FixtureJson("cases.json")["chat"][3]["template"].get<std::string>(), fixed,
+               "{%- if strftime_now is defined %}"
+               "{%- set date_string = strftime_now(\"%d %b %Y\") %}{%- else %}" +
+                   fixed + "{%- endif %}"));
   const auto today = [] {
     const std::time_t now = std::time(nullptr);
     char text[32];
@@ -137,16 +144,56 @@ TEST(ChatTemplateTest, RefusesOtherTemplates) {
       {"'<|im_start|>assistant\n'", "'<|im_start|>assistant\n"},
   };
   for (const auto& [from, to] : changes) {
-    std::string source = kChatMl;
-    source.replace(source.find(from), from.size(), to);
-    const auto tokenizer = WithTemplate("smol_like", source);
+    const auto tokenizer = WithTemplate("smol_like", Replaced(kChatMl, from, to));
     const auto status = ChatTemplate::For(*tokenizer).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << source;
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << from << " -> " << to;
     EXPECT_THAT(std::string(status.message()), HasSubstr("Llama 3, 3.1, 3.2, and ChatML"));
   }
   const auto status = ChatTemplate::For(*OpenOrDie(FixturePath("smol_like.json"))).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(std::string(status.message()), HasSubstr("has none"));
+}
+
+TEST(ChatTemplateTest, BranchesForToolsDoNotMatter) {
+  const nlohmann::json chat_case = FixtureJson("cases.json")["chat"][3];
+  std::string source = chat_case["template"].get<std::string>();
+  source = Replaced(source, "{%- if not date_string",
+                    "{%- if custom_tools is defined %}{%- set tools = custom_tools %}{%- endif %}\n"
+                    "{%- if not tools is defined %}{%- set tools = none %}{%- endif %}\n"
+                    "{%- if not date_string");
+  source =
+      Replaced(source, "{{- \"Cutting",
+               "{%- if tools is not none %}\n  {%- for t in tools %}{% if t %}{{ t }}{% else %}"
+               "none{% endif %}{% endfor %}\n{%- endif %}\n{{- \"Cutting");
+  source =
+      Replaced(source, "    {%- endif %}\n{%- endfor %}",
+               "    {%- elif 'tool_calls' in message %}\n  {%- if a %}b{%- else %}c{%- endif %}\n"
+               "    {%- elif message.role == \"tool\" or message.role == \"ipython\" %}\n  d\n"
+               "    {%- endif %}\n{%- endfor %}");
+  const auto tokenizer = WithTemplate("llama_like", source);
+  const nlohmann::json conversations = FixtureJson("cases.json")["conversations"];
+  EXPECT_EQ(EncodeOrDie(*tokenizer, Messages(conversations[7])), chat_case["ids"][7].get<Ids>());
+}
+
+TEST(ChatTemplateTest, RefusesVariantsOfLlama31) {
+  const auto source = FixtureJson("cases.json")["chat"][3]["template"].get<std::string>();
+  const std::string changes[][2] = {
+      {"{{- bos_token }}", ""},
+      {"December 2023", "December 2024"},
+      {"{{- system_message }}", "{%- if system_message %}{{- system_message }}{%- endif %}"},
+      {"{%- set date_string = \"26 Jul 2024\" %}",
+       "{%- if strftime_now is defined %}{%- set date_string = strftime_now(\"%Y-%m-%d\") %}"
+       "{%- else %}{%- set date_string = \"26 Jul 2024\" %}{%- endif %}"},
+      {"    {%- endif %}\n{%- endfor %}", "    {%- else %}x{%- endif %}\n{%- endfor %}"},
+      {"{{- system_message }}",
+       "{%- if tools is not none %}a{%- else %}b{%- endif %}"
+       "{{- system_message }}"},
+  };
+  for (const auto& [from, to] : changes) {
+    const auto tokenizer = WithTemplate("llama_like", Replaced(source, from, to));
+    EXPECT_EQ(ChatTemplate::For(*tokenizer).status().code(), absl::StatusCode::kUnimplemented)
+        << from << " -> " << to;
+  }
 }
 
 TEST(ChatTemplateTest, RefusesTemplatesWhoseTokensAreMissing) {
