@@ -8,6 +8,7 @@
 #include <ctime>
 #include <thread>
 
+#include "parallel/mpi_check.h"
 #include "parallel/shared_collectives.h"
 #include "tests/parallel/group_cases.h"
 #include "tests/support/mpi_test.h"
@@ -38,6 +39,22 @@ TEST(MpiEnv, KnowsTheWorld) {
   EXPECT_EQ(world.local_rank, world.rank);  // the tests run on one host
   EXPECT_EQ(world.local_size, world.size);
   EXPECT_FALSE(world.host.empty());
+}
+
+TEST(MpiEnv, ErrorsComeBack) {
+  MPI_Errhandler handler = MPI_ERRHANDLER_NULL;
+  ASSERT_EQ(MPI_Comm_get_errhandler(MPI_COMM_WORLD, &handler), MPI_SUCCESS);
+  EXPECT_EQ(handler, MPI_ERRORS_RETURN);
+  char byte = 0;
+  const int nobody = TestMpi().world().size;
+  EXPECT_NE(MPI_Send(&byte, 1, MPI_BYTE, nobody, 0, MPI_COMM_WORLD), MPI_SUCCESS);
+}
+
+TEST(CheckMpiDeathTest, NamesSiteAndReason) {
+  // Forked, not started anew: a second process must not claim this rank's place in MPI.
+  testing::FLAGS_gtest_death_test_style = "fast";
+  EXPECT_DEATH(CheckMpi(MPI_ERR_TRUNCATE), "mpi_group_test.cc:[0-9]+ .*MPI error.*truncated");
+  CheckMpi(MPI_SUCCESS);
 }
 
 TEST(MpiGroup, RanksOfOneHostShareMemory) {
