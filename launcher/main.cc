@@ -8,6 +8,7 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
+#include "google/protobuf/stubs/logging.h"
 #include "grpc/support/log.h"
 #include "launcher/client.h"
 #include "launcher/serve.h"
@@ -112,8 +113,12 @@ int Serve(const ServeFlags& flags, int* argc, char*** argv) {
 }
 
 int Main(int argc, char** argv) {
-  // gRPC tells callers what went wrong by status; its own lines are for those who ask for them.
-  if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
+  // gRPC and protobuf tell callers what went wrong by status; their own lines are for those who
+  // ask for them, or any client could fill the log.
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) {
+    gpr_set_log_function([](gpr_log_func_args*) {});
+    google::protobuf::SetLogHandler(nullptr);
+  }
   CLI::App app("Tamis: a tensor-parallel server for Llama-family models");
   app.set_version_flag("--version", std::string(kVersion));
   app.require_subcommand(1);

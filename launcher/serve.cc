@@ -92,8 +92,6 @@ void StartLogging(const ServeConfig& config, int rank) {
   const auto level = spdlog::level::from_str(config.log_level);
   spdlog::set_level(rank == 0 ? level : std::max(level, spdlog::level::warn));
   spdlog::flush_on(spdlog::level::debug);
-  // A client's bad bytes are the client's problem and reach it as a status.
-  google::protobuf::SetLogHandler(nullptr);
 }
 
 std::string ServedName(const ServeConfig& config) {
