@@ -113,7 +113,6 @@ class Scheduler {
   int64_t next_arrival_idx_ = 0;
   int64_t next_step_id_ = 0;
   int64_t num_preempted_total_ = 0;
-  bool preempted_in_step_ = false;
 
   // For the next plan.
   std::vector<int32_t> freed_slots_;

@@ -35,7 +35,6 @@ void AddPart(const Sequence& sequence, int64_t num_tokens, StepPlan* plan) {
 void Scheduler::Schedule(StepPlan* plan) {
   plan->Clear();
   plan->step_id = next_step_id_++;
-  preempted_in_step_ = false;
   PlanDecodes(plan);
   int64_t tokens_left =
       config_.max_num_batched_tokens - static_cast<int64_t>(plan->sequences.size());
@@ -73,11 +72,10 @@ void Scheduler::PlanPrefills(StepPlan* plan, int64_t* tokens_left) {
 }
 
 void Scheduler::AdmitWaiting(StepPlan* plan, int64_t* tokens_left) {
-  // Who was preempted in this step must not take the blocks back that it gave up.
-  if (preempted_in_step_) return;
   while (!waiting_.empty() && !free_slots_.empty() && *tokens_left > 0) {
     const int64_t blocks_needed = BlocksFor(waiting_.front().num_tokens());
-    // Leave a block for everyone who runs to grow into, or the newcomer is preempted at once.
+    // Leave a block for everyone who runs to grow into, or the newcomer is preempted at once. It
+    // also keeps who was preempted in this step from taking back what it gave up.
     if (blocks_needed + static_cast<int64_t>(running_.size()) > blocks_free()) return;
     const int32_t slot = free_slots_.back();
     free_slots_.pop_back();
@@ -131,7 +129,6 @@ void Scheduler::PreemptYoungest() {
   Free(victim);
   waiting_.push_front(std::move(again));
   ++num_preempted_total_;
-  preempted_in_step_ = true;
 }
 
 }  // namespace tamis

@@ -256,15 +256,15 @@ TEST(EngineTest, AnIdleEngineBeatsOnceASecondAndWakesAtOnce) {
   RunTinyCluster(
       2, TinyConfig(),
       [&](Engine& engine) {
-        std::this_thread::sleep_for(milliseconds(2400));
-        EXPECT_GE(num_begun.load(), 1);
-        EXPECT_LE(num_begun.load(), 2);
-        std::this_thread::sleep_for(milliseconds(50));
+        const auto started = steady_clock::now();
+        while (num_begun < 2) std::this_thread::sleep_for(milliseconds(1));
+        EXPECT_GT(steady_clock::now() - started, milliseconds(1500));
+        EXPECT_LT(steady_clock::now() - started, milliseconds(4000));
         const auto submitted = steady_clock::now();
         engine.Submit(client.shared_request());
         client.AwaitEnd();
-        // Far from the next heartbeat, and a tiny step takes about a millisecond.
-        EXPECT_LT(steady_clock::now() - submitted, milliseconds(300));
+        // The next heartbeat is a second away, and a tiny step takes about a millisecond.
+        EXPECT_LT(steady_clock::now() - submitted, milliseconds(700));
       },
       hooks);
   EXPECT_EQ(num_begun.load(), num_ended.load());

@@ -234,6 +234,21 @@ TEST_F(SchedulerTest, TheYoungestIsPreemptedAndRecomputed) {
   }
 }
 
+TEST_F(SchedulerTest, AnAdmissionLeavesRoomToGrow) {
+  SchedulerConfig config = SmallConfig();
+  config.num_blocks = 16;
+  config.max_num_batched_tokens = 64;
+  Start(config);
+  Add(1, 23, 3);  // 6 blocks, and a seventh for its third token
+  Step();
+  Client& exact = Add(2, 40, 1);  // the 10 blocks that are free
+  Step();
+  EXPECT_EQ(scheduler_->waiting().size(), 1u);
+  RunToEnd();
+  EXPECT_EQ(exact.finish(), FinishReason::kLength);
+  EXPECT_EQ(scheduler_->num_preempted_total(), 0);
+}
+
 TEST_F(SchedulerTest, AHeadThatDoesNotFitIsNotOvertaken) {
   SchedulerConfig config = SmallConfig();
   config.num_blocks = 16;
