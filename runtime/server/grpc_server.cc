@@ -47,7 +47,9 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GenerateService* s
 GrpcServer::~GrpcServer() { Shutdown(std::chrono::milliseconds(0)); }
 
 void GrpcServer::SetServing(bool serving) {
-  server_->GetHealthCheckService()->SetServingStatus(serving);
+  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+  health->SetServingStatus("", serving);
+  health->SetServingStatus(v1::Inference::service_full_name(), serving);
 }
 
 void GrpcServer::Shutdown(std::chrono::milliseconds grace) {

@@ -22,7 +22,7 @@ class GrpcServer {
   ~GrpcServer();
 
   int port() const { return port_; }
-  // For "" and every service by name.
+  // For "" and "tamis.v1.Inference".
   void SetServing(bool serving);
   // No new calls; those that run get until `grace` has passed, then are cancelled.
   void Shutdown(std::chrono::milliseconds grace);

@@ -3,9 +3,11 @@
 #include "runtime/server/generate_service.h"
 
 #include <chrono>
+#include <future>
 #include <thread>
 
 #include "grpcpp/create_channel.h"
+#include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "runtime/server/grpc_server.h"
@@ -353,6 +355,64 @@ TEST_F(ServiceTest, TokenizeDetokenizeAndInfo) {
   EXPECT_EQ(info.name(), "tiny");
   EXPECT_EQ(info.max_model_len(), 5000);
   EXPECT_FALSE(info.has_chat_template());
+}
+
+// A call of a service whose messages are not compiled in: bytes out, bytes back.
+class RawStream final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+ public:
+  RawStream(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+            const std::string& request)
+      : stub_(channel) {
+    const grpc::Slice slice(request);
+    request_ = grpc::ByteBuffer(&slice, 1);
+    stub_.PrepareBidiStreamingCall(&context_, method, grpc::StubOptions(), this);
+    StartRead(&response_);
+    StartWriteLast(&request_, grpc::WriteOptions());
+    StartCall();
+  }
+  void OnReadDone(bool ok) override {
+    grpc::Slice slice;
+    if (ok && response_.DumpToSingleSlice(&slice).ok()) {
+      bytes_.assign(reinterpret_cast<const char*>(slice.begin()), slice.size());
+    }
+  }
+  void OnDone(const grpc::Status& status) override { done_.set_value(status); }
+  // The first message, or the status as text.
+  std::string Wait() {
+    const grpc::Status status = done_.get_future().get();
+    return status.ok() ? bytes_ : "error: " + status.error_message();
+  }
+
+ private:
+  grpc::GenericStub stub_;
+  grpc::ClientContext context_;
+  grpc::ByteBuffer request_;
+  grpc::ByteBuffer response_;
+  std::string bytes_;
+  std::promise<grpc::Status> done_;
+};
+
+TEST_F(ServiceTest, Health) {
+  // HealthCheckRequest {service = 1}; HealthCheckResponse {status = 1}: SERVING 1, NOT_SERVING 2.
+  for (const std::string& service : {std::string(), std::string("tamis.v1.Inference")}) {
+    const std::string request =
+        "\x0A" + std::string(1, static_cast<char>(service.size())) + service;
+    const std::string method = "/grpc.health.v1.Health/Check";
+    EXPECT_EQ(RawStream(channel_, method, request).Wait(), "\x08\x01");
+    server_->SetServing(false);
+    EXPECT_EQ(RawStream(channel_, method, request).Wait(), "\x08\x02");
+    server_->SetServing(true);
+  }
+}
+
+TEST_F(ServiceTest, ReflectionListsTheServices) {
+  // ServerReflectionRequest {list_services = 7: "*"}
+  const std::string answer =
+      RawStream(channel_, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+                "\x3A\x01*")
+          .Wait();
+  EXPECT_NE(answer.find("tamis.v1.Inference"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("grpc.health.v1.Health"), std::string::npos) << answer;
 }
 
 TEST_F(ServiceTest, ATakenPortIsAnError) {

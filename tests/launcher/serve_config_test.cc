@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Flags and YAML: the same names, the same checks, every problem at once.
+#include "launcher/serve_config.h"
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace tamis {
+namespace {
+
+const NamedValues kModel = {{"model", "m.gguf"}};
+
+std::string WriteFile(const std::string& name, const std::string& content) {
+  const std::string path = ::testing::TempDir() + name;
+  std::ofstream(path) << content;
+  return path;
+}
+
+TEST(ServeConfig, FlagsWinOverYamlAndBothSpellingsWork) {
+  const std::string path =
+      WriteFile("good.yaml", "max_num_seqs: 4  # a comment\nmax-model-len: 128\nport: 1\n");
+  const auto yaml = ReadYaml(path);
+  ASSERT_TRUE(yaml.ok()) << yaml.status();
+  std::vector<std::string> problems;
+  const ServeConfig config =
+      MakeServeConfig(*yaml, {{"model", "m.gguf"}, {"port", "0"}}, &problems);
+  EXPECT_TRUE(problems.empty()) << problems.front();
+  EXPECT_EQ(config.schedule.max_num_seqs, 4);
+  EXPECT_EQ(config.model.max_model_len, 128);
+  EXPECT_EQ(config.server.port, 0);
+  EXPECT_EQ(config.model.path, "m.gguf");
+}
+
+TEST(ServeConfig, ReportsEveryProblemAtOnce) {
+  std::vector<std::string> problems;
+  MakeServeConfig({{"max_num_sequences", "4"}, {"port", "70000"}},
+                  {{"dtype", "int8"}, {"kv-cache-dtype", "fp8"}, {"shutdown-timeout", "nan"}},
+                  &problems);
+  ASSERT_EQ(problems.size(), 6u);
+  EXPECT_EQ(problems[0], "config file: max_num_sequences: no such option");
+  EXPECT_EQ(problems[1], "config file: --port: \"70000\"; allowed is a number in [0, 65535]");
+  EXPECT_EQ(problems[2], "--dtype: \"int8\"; allowed are auto, float32, bfloat16, float16");
+  EXPECT_EQ(problems[3], "--kv-cache-dtype: \"fp8\"; allowed are auto");
+  EXPECT_NE(problems[4].find("--shutdown-timeout: \"nan\""), std::string::npos);
+  EXPECT_EQ(problems[5], "--model: not given, and it is required");
+}
+
+TEST(ServeConfig, RefusesWhatIsNotSupported) {
+  for (const auto& [name, value] : NamedValues{{"device", "cuda"},
+                                               {"gpu-memory-utilization", "0.9"},
+                                               {"max-num-batched-tokens", "15"}}) {
+    NamedValues flags = kModel;
+    flags.emplace_back(name, value);
+    std::vector<std::string> problems;
+    MakeServeConfig({}, flags, &problems);
+    ASSERT_EQ(problems.size(), 1u) << name;
+    EXPECT_EQ(problems[0].rfind("--" + name + ": ", 0), 0u) << problems[0];
+  }
+  std::vector<std::string> problems;
+  NamedValues both = kModel;
+  both.emplace_back("num-kv-blocks", "10");
+  both.emplace_back("kv-cache-memory-bytes", "1GiB");
+  MakeServeConfig({}, both, &problems);
+  EXPECT_EQ(problems.size(), 1u);
+}
+
+TEST(ServeConfig, Bytes) {
+  const auto bytes = [](const std::string& value, std::vector<std::string>* problems) {
+    NamedValues flags = kModel;
+    flags.emplace_back("kv-cache-memory-bytes", value);
+    return MakeServeConfig({}, flags, problems).cache.bytes;
+  };
+  std::vector<std::string> problems;
+  EXPECT_EQ(bytes("4096", &problems), 4096);
+  EXPECT_EQ(bytes("3KiB", &problems), 3 << 10);
+  EXPECT_EQ(bytes("256MiB", &problems), 256 << 20);
+  EXPECT_EQ(bytes("8GiB", &problems), int64_t{8} << 30);
+  EXPECT_TRUE(problems.empty());
+  for (const char* bad : {"", "GiB", "1GB", "-1", "1.5GiB", "99999999999GiB"}) {
+    problems.clear();
+    bytes(bad, &problems);
+    EXPECT_EQ(problems.size(), 1u) << bad;
+  }
+}
+
+TEST(ServeConfig, YamlThatIsNoFlatMapIsRefused) {
+  EXPECT_EQ(ReadYaml(::testing::TempDir() + "none.yaml").status().code(),
+            absl::StatusCode::kNotFound);
+  for (const char* bad : {"- a\n- b\n", "server:\n  port: 1\n", "a: [1\n", "port: [1, 2]\n"}) {
+    EXPECT_EQ(ReadYaml(WriteFile("bad.yaml", bad)).status().code(),
+              absl::StatusCode::kInvalidArgument)
+        << bad;
+  }
+  const auto empty = ReadYaml(WriteFile("empty.yaml", "# nothing\n"));
+  ASSERT_TRUE(empty.ok());
+  EXPECT_TRUE(empty->empty());
+}
+
+TEST(ServeConfig, EveryOptionIsDescribed) {
+  const std::vector<std::string> lines = Describe(ServeConfig());
+  const std::vector<ServeOption> options = ServeOptions();
+  ASSERT_EQ(lines.size(), options.size());
+  for (size_t i = 0; i < options.size(); ++i) {
+    EXPECT_EQ(lines[i].rfind(options[i].name + ": ", 0), 0u) << lines[i];
+    EXPECT_FALSE(options[i].help.empty());
+  }
+}
+
+// Every file of configs/ must be one that serve takes.
+TEST(ServeConfig, ShippedFiles) {
+  for (const char* name : {"smollm2-cpu", "llama-3-8b", "llama-3-70b"}) {
+    const auto yaml = ReadYaml(std::string(TAMIS_SOURCE_DIR) + "/configs/" + name + ".yaml");
+    ASSERT_TRUE(yaml.ok()) << yaml.status();
+    std::vector<std::string> problems;
+    MakeServeConfig(*yaml, kModel, &problems);
+    EXPECT_TRUE(problems.empty()) << name << ": " << problems.front();
+  }
+}
+
+}  // namespace
+}  // namespace tamis
