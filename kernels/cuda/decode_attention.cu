@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// DecodeAttention: the whole context through split_attention.cuh.
+#include "kernels/backends.h"
+#include "kernels/cuda/split_attention.cuh"
+
+namespace tamis::cuda {
+
+void DecodeAttention(TensorView out, ConstTensorView q, const KvPages& pages,
+                     const DecodeBatch& batch, float scale, Scratch& scratch,
+                     const Stream& stream) {
+  if (out.empty()) return;
+  ScratchScope scope(scratch);
+  const SplitParams params =
+      MakeSplitParams(q, RowsOf(pages), batch, batch.context_len_max, scale, scratch);
+  SplitAttention(params, q.dtype, stream);
+  CombinePartials(out, nullptr, params, stream);
+}
+
+}  // namespace tamis::cuda

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two ways to a product, private to kernels/cuda: the library, and our own kernel for few rows,
+// which reads the weights while its predecessor still runs.
+#pragma once
+
+#include "kernels/device.h"
+#include "kernels/tensor.h"
+
+namespace tamis::cuda {
+
+// What cuBLASLt may use; taken from scratch.
+constexpr size_t kCublasWorkspaceBytes = size_t{32} << 20;
+
+void CublasMatMul(const TensorView& out, const ConstTensorView& a, const ConstTensorView& weight,
+                  const TensorView& workspace, const Stream& stream);
+
+// Rows up to which SkinnyMatMul is used; see bench/results.
+constexpr int64_t kSkinnyRowsMax = 16;
+
+// Whether SkinnyMatMul takes these tensors: 16-bit floats, rows that 16-byte loads fit.
+bool FitsSkinnyMatMul(const TensorView& out, const ConstTensorView& a,
+                      const ConstTensorView& weight);
+void SkinnyMatMul(const TensorView& out, const ConstTensorView& a, const ConstTensorView& weight,
+                  const Stream& stream);
+
+}  // namespace tamis::cuda

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// The partials of split_attention.cuh on tensor cores. Blocks stay for the whole launch and take
+// chunks in turn; each of a block's warps streams its own tiles of 16 tokens through a private
+// ring in shared memory, so that copies never wait for another warp, nor for the next chunk.
+// Bytes: context x Nkv x 2 x D elements of keys and values.
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "kernels/cuda/dtype.cuh"
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/mma.cuh"
+#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/scalar_split_attention.cuh"
+#include "kernels/cuda/split_accumulator.cuh"
+#include "kernels/cuda/split_attention.cuh"
+#include "kernels/cuda/split_loader.cuh"
+
+namespace tamis::cuda {
+namespace {
+
+// Eight warps, one block per multiprocessor, where the merge space of eight leaves room for the
+// rings: that halves the time of a chunk. Else four warps, and two blocks.
+constexpr int kManyWarps = 8;
+constexpr int kFewWarps = 4;
+constexpr int kManyWarpsHeadsMax = 4;
+
+// Merges the warps' parts, in their order, into the chunk's partial.
+template <int D, int kWarps>
+__device__ void WritePartial(const SplitParams& p, const Work& work, const float* merge, int heads,
+                             int first_head) {
+  const int part = heads * (D + 2);
+  for (int entry = threadIdx.x; entry < heads * D; entry += kWarps * kWarpThreads) {
+    const int head = entry / D;
+    float max = -INFINITY;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) max = fmaxf(max, merge[w * part + heads * D + 2 * head]);
+    float sum = 0, weight = 0;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float* from = merge + w * part;
+      const float factor = Exp2(from[heads * D + 2 * head] - max);
+      sum += factor * from[entry];
+      weight += factor * from[heads * D + 2 * head + 1];
+    }
+    const int64_t slot =
+        (int64_t{work.sequence} * p.q_heads() + first_head + head) * p.chunks_max + work.chunk;
+    p.sums[slot * D + entry % D] = sum;
+    if (entry % D == 0) p.stats[slot] = make_float2(max, weight);
+  }
+}
+
+// Stores every head's logits of the tile.
+template <int kHalves>
+__device__ void WriteLogits(const SplitParams& p, const float (&logits)[2][4], int64_t first_row,
+                            int64_t position, int tokens, int heads) {
+  const int g = threadIdx.x % kWarpThreads / 4;
+  const int t = threadIdx.x % 4;
+#pragma unroll
+  for (int entry = 0; entry < 4 * kHalves; ++entry) {
+    const int j = entry % 2, i = entry / 2 % 2, h = entry / 4;
+    const int token = 8 * j + 2 * t + i;
+    if (g + 8 * h >= heads || token >= tokens) continue;
+    p.scores[(first_row + g + 8 * h) * p.n_max + position + token] = logits[j][2 * h + i] * p.scale;
+  }
+}
+
+// Stores the maximum over the unit's heads.
+template <int kHalves>
+__device__ void WriteUnitMax(const SplitParams& p, const float (&logits)[2][4], int64_t row,
+                             int64_t position, int tokens, int heads) {
+  const int g = threadIdx.x % kWarpThreads / 4;
+  const int t = threadIdx.x % 4;
+#pragma unroll
+  for (int entry = 0; entry < 4; ++entry) {
+    const int j = entry % 2, i = entry / 2;
+    const int token = 8 * j + 2 * t + i;
+    float best = g < heads ? logits[j][i] * p.scale : -INFINITY;
+    if constexpr (kHalves == 2) {
+      if (g + 8 < heads) best = fmaxf(best, logits[j][2 + i] * p.scale);
+    }
+#pragma unroll
+    for (int offset = 4; offset < kWarpThreads; offset *= 2) {
+      best = fmaxf(best, __shfl_xor_sync(kFullMask, best, offset));
+    }
+    if (g == 0 && token < tokens) p.scores[row * p.n_max + position + token] = best;
+  }
+}
+
+template <typename T, int D, int kHalves, int kWarps>
+__global__ void __launch_bounds__(kWarps* kWarpThreads, kManyWarps / kWarps)
+    SplitAttentionKernel(const __grid_constant__ SplitParams p) {
+  extern __shared__ __align__(128) char shared[];
+  using Layout = SharedLayout<D, kWarps>;
+  const int warp = static_cast<int>(threadIdx.x / kWarpThreads);
+  int* lengths = reinterpret_cast<int*>(shared);
+  int* chunks_before = lengths + p.sequences;
+  float* merge = reinterpret_cast<float*>(shared + Layout::MergeOffset(p.sequences));
+  const uint32_t ring =
+      SharedAddress(shared + Layout::RingOffset(p.sequences, min(p.group, kUnitHeadsMax))) +
+      static_cast<uint32_t>(warp * Layout::kRingBytes);
+
+  ReleaseSuccessor();
+  AwaitPredecessor();
+  CountChunks(p, lengths, chunks_before);
+  TileLoader<T, D, kWarps> loader(p, lengths, chunks_before, ring);
+#pragma unroll
+  for (int i = 0; i < kStages - 1; ++i) loader.Issue();
+
+  Accumulator<T, D, kHalves> acc;
+  Work work;
+  int stage = 0;
+  for (work.item = static_cast<int>(blockIdx.x);
+       Locate<kWarps>(work, p, lengths, chunks_before, warp);
+       work.item += static_cast<int>(gridDim.x)) {
+    const int unit_in_head = work.unit % p.units_per_kv_head();
+    const int first_head =
+        work.unit / p.units_per_kv_head() * p.group + unit_in_head * kUnitHeadsMax;
+    const int heads = min(p.group - unit_in_head * kUnitHeadsMax, kUnitHeadsMax);
+    acc.Reset(static_cast<const T*>(p.q) + work.sequence * p.q_stride + int64_t{first_head} * D,
+              heads);
+    for (int tile = 0; tile < work.tiles; ++tile) {
+      AwaitCopies<kStages - 2>();
+      __syncwarp();  // this tile has arrived for every lane, and the stage before it is read out
+      loader.Issue();
+      const uint32_t keys = ring + static_cast<uint32_t>(stage * Layout::kStageBytes);
+      const int first_token = (tile * kWarps + warp) * kTileTokens;
+      const int tokens = work.tokens - first_token;
+      float logits[2][4];
+      acc.Logits(logits, keys);
+      if (p.score_output != ScoreOutput::kNone) {
+        const int64_t position = work.chunk * kChunkTokens + first_token;
+        const int64_t row = int64_t{work.sequence} * p.q_heads() + first_head;
+        if (p.score_output == ScoreOutput::kPerHead) {
+          WriteLogits<kHalves>(p, logits, row, position, tokens, heads);
+        } else {
+          WriteUnitMax<kHalves>(p, logits, int64_t{work.sequence} * p.units() + work.unit, position,
+                                tokens, heads);
+        }
+      }
+      acc.Add(logits, keys + Layout::kTileBytes, tokens, p.scale * kLog2E);
+      stage = stage + 1 == kStages ? 0 : stage + 1;
+    }
+    acc.Store(merge + warp * heads * (D + 2), heads);
+    __syncthreads();
+    WritePartial<D, kWarps>(p, work, merge, heads, first_head);
+    __syncthreads();  // the merge space may be written again
+  }
+}
+
+template <typename T, int D, int kHalves, int kWarps>
+void LaunchSplit(const SplitParams& p, const Stream& stream) {
+  auto* kernel = SplitAttentionKernel<T, D, kHalves, kWarps>;
+  constexpr int kThreads = kWarps * kWarpThreads;
+  const auto bytes = static_cast<size_t>(
+      SharedLayout<D, kWarps>::Bytes(p.sequences, std::min(p.group, kUnitHeadsMax)));
+  AllowSharedBytes(kernel, bytes);
+  int per_multiprocessor = 0;
+  CheckCuda(
+      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel, kThreads, bytes));
+  CHECK_GT(per_multiprocessor, 0) << "decode attention: " << bytes << " bytes of shared memory";
+  const int64_t items = int64_t{p.sequences} * p.units() * p.chunks_max;
+  const int64_t resident =
+      int64_t{per_multiprocessor} * DeviceAttribute(cudaDevAttrMultiProcessorCount);
+  Launch(kernel, Grid(static_cast<unsigned>(std::min(items, resident)), kThreads, bytes), stream,
+         p);
+}
+
+template <typename T, int D>
+void SplitByHeads(const SplitParams& p, const Stream& stream) {
+  const size_t space =
+      static_cast<size_t>(DeviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+  const int heads = std::min(p.group, kUnitHeadsMax);
+  if (heads <= kManyWarpsHeadsMax &&
+      static_cast<size_t>(SharedLayout<D, kManyWarps>::Bytes(p.sequences, heads)) <= space) {
+    LaunchSplit<T, D, 1, kManyWarps>(p, stream);
+  } else if (heads <= 8) {
+    LaunchSplit<T, D, 1, kFewWarps>(p, stream);
+  } else {
+    LaunchSplit<T, D, 2, kFewWarps>(p, stream);
+  }
+}
+
+// 16-byte copies need every row to start at a multiple of 16 bytes.
+bool FitsTensorCores(const SplitParams& p, DType dtype) {
+  const bool strides = p.row_stride % 8 == 0 && p.head_stride % 8 == 0 &&
+                       p.row_stride <= std::numeric_limits<int>::max();
+  const bool bases = Aligned16(p.k_base) && Aligned16(p.v_base) && p.q_stride % 2 == 0 &&
+                     reinterpret_cast<uintptr_t>(p.q) % 4 == 0;
+  return dtype != DType::kF32 && strides && bases;
+}
+
+}  // namespace
+
+void SplitAttention(SplitParams params, DType dtype, const Stream& stream) {
+  // Tiles are aligned to their size, so none crosses a block.
+  params.whole_tiles = params.count == nullptr && params.row_stride == params.head_dim &&
+                       params.block_tokens % kTileTokens == 0 &&
+                       std::has_single_bit(static_cast<unsigned>(params.block_tokens));
+  params.block_shift = std::countr_zero(static_cast<unsigned>(params.block_tokens));
+  const auto by_head_dim = [&](auto tag) {
+    using T = decltype(tag);
+    switch (params.head_dim) {
+      case 64: SplitByHeads<T, 64>(params, stream); return true;
+      case 80: SplitByHeads<T, 80>(params, stream); return true;
+      case 96: SplitByHeads<T, 96>(params, stream); return true;
+      case 128: SplitByHeads<T, 128>(params, stream); return true;
+      default: return false;
+    }
+  };
+  if (FitsTensorCores(params, dtype)) {
+    const bool done = dtype == DType::kBF16 ? by_head_dim(__nv_bfloat16{}) : by_head_dim(__half{});
+    if (done) return;
+  }
+  ScalarSplitAttention(params, dtype, stream);
+}
+
+}  // namespace tamis::cuda

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which chunks a block of split_attention.cu takes, and how their keys and values come into shared
+// memory: every warp copies its own tiles into a private ring, ahead of its computation.
+#pragma once
+
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/mma.cuh"
+#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/split_attention.cuh"
+
+namespace tamis::cuda {
+
+constexpr int kTileTokens = 16;
+constexpr int kStages = 3;
+
+// One chunk of one unit, as a warp sees it: its tiles are every kWarps-th of the chunk.
+struct Work {
+  int item = 0;  // counts (sequence, chunk, unit), the last fastest
+  int sequence = 0;
+  int unit = 0;
+  int chunk = 0;
+  int tokens = 0;  // attended tokens in this chunk
+  int tiles = 0;   // of this warp
+};
+
+// Shared memory of a block: lengths [S], then chunks before each sequence [S + 1], then the merge
+// space, then the rings.
+template <int D, int kWarps>
+struct SharedLayout {
+  static constexpr int kTileBytes = kTileTokens * TileLayout<D>::kRowBytes;
+  static constexpr int kStageBytes = 2 * kTileBytes;  // keys, then values
+  static constexpr int kRingBytes = kStages * kStageBytes;
+  __host__ __device__ static int MergeOffset(int sequences) {
+    return ((2 * sequences + 1) * 4 + 127) / 128 * 128;
+  }
+  __host__ __device__ static int RingOffset(int sequences, int heads) {
+    return (MergeOffset(sequences) + kWarps * heads * (D + 2) * 4 + 127) / 128 * 128;
+  }
+  __host__ __device__ static int Bytes(int sequences, int heads) {
+    return RingOffset(sequences, heads) + kWarps * kRingBytes;
+  }
+};
+
+inline __device__ void CountChunks(const SplitParams& p, int* lengths, int* chunks_before) {
+  if (threadIdx.x < kWarpThreads) {
+    int before = 0;
+    for (int first = 0; first < p.sequences; first += kWarpThreads) {
+      const int s = first + static_cast<int>(threadIdx.x);
+      const int length = s < p.sequences ? AttendedTokens(p, s) : 0;
+      int inclusive = (length + kChunkTokens - 1) / kChunkTokens;
+      const int own = inclusive;
+#pragma unroll
+      for (int offset = 1; offset < kWarpThreads; offset *= 2) {
+        const int below = __shfl_up_sync(kFullMask, inclusive, offset);
+        if (static_cast<int>(threadIdx.x) >= offset) inclusive += below;
+      }
+      if (s < p.sequences) {
+        lengths[s] = length;
+        chunks_before[s] = before + inclusive - own;
+      }
+      before += __shfl_sync(kFullMask, inclusive, kWarpThreads - 1);
+    }
+    if (threadIdx.x == 0) chunks_before[p.sequences] = before;
+  }
+  __syncthreads();
+}
+
+// Fills `work` for work.item; false past the last item.
+template <int kWarps>
+__device__ bool Locate(Work& work, const SplitParams& p, const int* lengths,
+                       const int* chunks_before, int warp) {
+  const int units = p.units();
+  const int chunk = work.item / units;
+  if (chunk >= chunks_before[p.sequences]) return false;
+  work.unit = work.item - chunk * units;
+  while (chunks_before[work.sequence + 1] <= chunk) ++work.sequence;
+  work.chunk = chunk - chunks_before[work.sequence];
+  work.tokens = min(kChunkTokens, lengths[work.sequence] - work.chunk * kChunkTokens);
+  const int tiles = (work.tokens + kTileTokens - 1) / kTileTokens;
+  work.tiles = (tiles - warp + kWarps - 1) / kWarps;
+  return true;
+}
+
+// Runs ahead of the computation and issues the copies of this warp's tiles, across chunks.
+template <typename T, int D, int kWarps>
+class TileLoader {
+ public:
+  __device__ TileLoader(const SplitParams& p, const int* lengths, const int* chunks_before,
+                        uint32_t ring)
+      : p_(p), lengths_(lengths), chunks_before_(chunks_before), ring_(ring) {
+    work_.item = static_cast<int>(blockIdx.x);
+    valid_ = Locate<kWarps>(work_, p_, lengths_, chunks_before_, Warp());
+    SkipEmpty();
+    FindRow();
+  }
+
+  // Issues one tile into the next stage, or nothing past the end; always closes a copy group.
+  __device__ void Issue() {
+    if (valid_) {
+      const int tokens = work_.tokens - FirstToken();
+      if (p_.whole_tiles && tokens >= kTileTokens) {
+        CopyWholeTile();
+      } else {
+        CopyTile(tokens);
+      }
+      if (++tile_ == work_.tiles) NextItem();
+      FindRow();
+    }
+    CommitCopies();
+    stage_ = stage_ + 1 == kStages ? 0 : stage_ + 1;
+  }
+
+ private:
+  using Layout = TileLayout<D>;
+  using Shared = SharedLayout<D, kWarps>;
+  static constexpr unsigned kPieces = Layout::kPieces;
+  static constexpr int kCopies = kTileTokens * Layout::kPieces / kWarpThreads;
+
+  __device__ static int Warp() { return static_cast<int>(threadIdx.x / kWarpThreads); }
+  __device__ static unsigned Lane() { return threadIdx.x % kWarpThreads; }
+  __device__ int KvHead() const { return work_.unit / p_.units_per_kv_head(); }
+  __device__ int FirstToken() const { return (tile_ * kWarps + Warp()) * kTileTokens; }
+  __device__ uint32_t Stage() const {
+    return ring_ + static_cast<uint32_t>(stage_ * Shared::kStageBytes);
+  }
+
+  __device__ void NextItem() {
+    tile_ = 0;
+    work_.item += static_cast<int>(gridDim.x);
+    valid_ = Locate<kWarps>(work_, p_, lengths_, chunks_before_, Warp());
+    SkipEmpty();
+  }
+  __device__ void SkipEmpty() {
+    while (valid_ && work_.tiles == 0) {
+      work_.item += static_cast<int>(gridDim.x);
+      valid_ = Locate<kWarps>(work_, p_, lengths_, chunks_before_, Warp());
+    }
+    head_ = KvHead() * p_.head_stride;
+  }
+
+  // Finds where the tile to come lies, one tile before that is needed. Whole tiles: the row of
+  // their first token. Else lane r < 16 finds the row of token r.
+  __device__ void FindRow() {
+    row_ = 0;
+    if (!valid_) return;
+    const int attended = work_.chunk * kChunkTokens + FirstToken();
+    if (p_.whole_tiles) {
+      const int block =
+          p_.block_table[int64_t{work_.sequence} * p_.blocks_max + (attended >> p_.block_shift)];
+      row_ = block * p_.rows_per_block + (attended & (p_.block_tokens - 1));
+      if (work_.tokens - FirstToken() < kTileTokens) row_ += static_cast<int>(Lane() % kTileTokens);
+    } else if (Lane() < kTileTokens && FirstToken() + static_cast<int>(Lane()) < work_.tokens) {
+      row_ = AttendedRow(p_, work_.sequence, KvHead(), attended + static_cast<int>(Lane()));
+    }
+  }
+
+  // The rows of a page follow each other, so the tile is one run of memory.
+  __device__ void CopyWholeTile() {
+    const int64_t offset = head_ + int64_t{row_} * D + Lane() * 8;
+    const T* keys = static_cast<const T*>(p_.k_base) + offset;
+    const T* values = static_cast<const T*>(p_.v_base) + offset;
+    const uint32_t stage = Stage();
+#pragma unroll
+    for (unsigned i = 0; i < kCopies; ++i) {
+      const unsigned entry = i * kWarpThreads + Lane();
+      const uint32_t to = stage + Layout::Offset(entry / kPieces, entry % kPieces);
+      CopyAsync16(to, keys + i * kWarpThreads * 8);
+      CopyAsync16(to + Shared::kTileBytes, values + i * kWarpThreads * 8);
+    }
+  }
+
+  __device__ void CopyTile(int tokens) {
+    const T* keys = static_cast<const T*>(p_.k_base) + head_;
+    const T* values = static_cast<const T*>(p_.v_base) + head_;
+    const uint32_t stage = Stage();
+    const auto row_stride = static_cast<int>(p_.row_stride);
+#pragma unroll
+    for (unsigned i = 0; i < kCopies; ++i) {
+      const unsigned entry = i * kWarpThreads + Lane();
+      const unsigned token = entry / kPieces;
+      const unsigned piece = entry % kPieces;
+      const int row = __shfl_sync(kFullMask, row_, static_cast<int>(token));
+      const bool exists = static_cast<int>(token) < tokens;
+      const int64_t offset = exists ? int64_t{row} * row_stride + piece * 8 : 0;
+      const uint32_t to = stage + Layout::Offset(token, piece);
+      CopyAsync16(to, keys + offset, exists);
+      CopyAsync16(to + Shared::kTileBytes, values + offset, exists);
+    }
+  }
+
+  const SplitParams& p_;
+  const int* lengths_;
+  const int* chunks_before_;
+  uint32_t ring_;
+  Work work_;
+  bool valid_ = false;
+  int tile_ = 0;
+  int stage_ = 0;
+  int row_ = 0;
+  int64_t head_ = 0;  // elements to this KV head
+};
+
+}  // namespace tamis::cuda

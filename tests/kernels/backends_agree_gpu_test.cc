@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every op of ops.h on the GPU against the CPU, the specification: random data, odd sizes, all
+// storage types, outputs poisoned.
+#include <numeric>
+
+#include "kernels/ops.h"
+#include "tests/kernels/paged_twins.h"
+#include "tests/kernels/twins.h"
+
+namespace tamis {
+namespace {
+
+constexpr DType kFloatTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+constexpr DeviceKind kCpu = DeviceKind::kCpu;
+
+class BackendsAgree : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (CudaDeviceCount() == 0) GTEST_SKIP() << "no CUDA device is visible";
+    SetCudaDevice(0);
+  }
+};
+
+// ---- tokens ------------------------------------------------------------------------------------
+
+TEST_F(BackendsAgree, ResolveTokensAndStoreSlotTokens) {
+  for (const int64_t tokens : {1, 3, 700}) {
+    Twins twins(1);
+    const Twin ids = twins.Ints({tokens}, twins.Draw(tokens, 0, 999));
+    const Twin from = twins.Ints({tokens}, twins.Draw(tokens, -1, 6));
+    const Twin slot_tokens = twins.Ints({7}, twins.Draw(7, 1000, 1999));
+    const Twin out = twins.Poisoned({tokens}, DType::kI32);
+    // Slots are distinct; some sequences have none.
+    const Twin slots = twins.Ints({4}, {5, -1, 0, 3});
+    const Twin sampled = twins.Ints({4}, twins.Draw(4, 2000, 2999));
+    twins.Run([&](DeviceKind d, Scratch&, const Stream& stream) {
+      ops::ResolveTokens(out.On(d), ids.On(d), from.On(d), slot_tokens.On(d), stream);
+      ops::StoreSlotTokens(slot_tokens.On(d), slots.On(d), sampled.On(d), stream);
+    });
+    twins.ExpectSame(out, "out");
+    twins.ExpectSame(slot_tokens, "slot_tokens");
+  }
+}
+
+TEST_F(BackendsAgree, EmbeddingAndGatherRows) {
+  for (const DType dtype : kFloatTypes) {
+    for (const int64_t hidden : {1, 37, 576, 4096}) {
+      SCOPED_TRACE(testing::Message() << DTypeName(dtype) << " hidden " << hidden);
+      Twins twins(2);
+      const Twin table = twins.Normal({19, hidden}, dtype);
+      const Twin ids = twins.Ints({9}, {0, 100, 118, 119, 99, 105, 105, 1 << 30, 101});
+      const Twin embedded = twins.Poisoned({9, hidden}, dtype);
+      const Twin rows = twins.Ints({5}, {18, -1, 0, 3, 3});
+      const Twin gathered = twins.Poisoned({5, hidden}, dtype);
+      twins.Run([&](DeviceKind d, Scratch&, const Stream& stream) {
+        ops::Embedding(embedded.On(d), table.On(d), ids.On(d), 100, stream);
+        ops::GatherRows(gathered.On(d), table.On(d), rows.On(d), stream);
+      });
+      twins.ExpectSame(embedded, "embedded");
+      twins.ExpectSame(gathered, "gathered");
+    }
+  }
+}
+
+// ---- elementwise -------------------------------------------------------------------------------
+
+TEST_F(BackendsAgree, RmsNormAndAddRmsNorm) {
+  for (const DType dtype : kFloatTypes) {
+    for (const int64_t hidden : {1, 37, 576, 4096, 5001, 16384}) {
+      SCOPED_TRACE(testing::Message() << DTypeName(dtype) << " hidden " << hidden);
+      Twins twins(3);
+      const Twin x = twins.Normal({5, hidden}, dtype);
+      const Twin weight = twins.Normal({hidden}, dtype);
+      const Twin normed = twins.Poisoned({5, hidden}, dtype);
+      const Twin residual = twins.Normal({5, hidden}, dtype);
+      twins.Run([&](DeviceKind d, Scratch&, const Stream& stream) {
+        ops::RmsNorm(normed.On(d), x.On(d), weight.On(d), 1e-5f, stream);
+        ops::AddRmsNorm(x.On(d), residual.On(d), x.On(d), weight.On(d), 1e-5f, stream);  // aliased
+      });
+      twins.ExpectRounded(normed, "normed");
+      twins.ExpectSame(residual, "residual");
+      twins.ExpectRounded(x, "added and normed");
+    }
+  }
+}
+
+TEST_F(BackendsAgree, SiluMul) {
+  for (const DType dtype : kFloatTypes) {
+    for (const int64_t width : {1, 37, 1536, 14336}) {
+      SCOPED_TRACE(testing::Message() << DTypeName(dtype) << " width " << width);
+      Twins twins(4);
+      const Twin gate_up = twins.Normal({3, 2 * width}, dtype, 3.0f);
+      const Twin out = twins.Poisoned({3, width}, dtype);
+      twins.Run([&](DeviceKind d, Scratch&, const Stream& stream) {
+        ops::SiluMul(out.On(d), gate_up.On(d), stream);
+      });
+      twins.ExpectRounded(out, "out");
+    }
+  }
+}
+
+// ---- products ----------------------------------------------------------------------------------
+
+TEST_F(BackendsAgree, MatMul) {
+  struct Case {
+    int64_t rows, columns, inner, stride_extra;
+  };
+  constexpr Case kCases[] = {{1, 64, 64, 0},    {1, 1, 8, 0},       {3, 37, 72, 0},
+                             {8, 576, 1536, 0}, {2, 1001, 4096, 8}, {9, 520, 264, 0},
+                             {16, 96, 4104, 0}, {17, 576, 576, 0},  {5, 33, 37, 3},
+                             {130, 65, 192, 0}, {1, 4096, 4096, 0}};
+  for (const DType dtype : kFloatTypes) {
+    for (const Case& c : kCases) {
+      for (const DType out_type : {dtype, DType::kF32}) {
+        SCOPED_TRACE(testing::Message() << DTypeName(dtype) << " to " << DTypeName(out_type) << ' '
+                                        << c.rows << " x " << c.columns << " x " << c.inner);
+        Twins twins(5);
+        const Twin wide = twins.Normal({c.rows, c.inner + c.stride_extra}, dtype);
+        const Twin weight = twins.Normal({c.columns, c.inner}, dtype, 0.1f);
+        const Twin out = twins.Poisoned({c.rows, c.columns}, out_type);
+        twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+          ops::MatMul(out.On(d), Columns(wide.On(d), 0, c.inner), weight.On(d), scratch, stream);
+        });
+        twins.ExpectRounded(out, "out");
+      }
+    }
+  }
+}
+
+// ---- attention ---------------------------------------------------------------------------------
+
+TEST_F(BackendsAgree, RopeAndStoreKv) {
+  for (const DType dtype : kFloatTypes) {
+    for (const HeadShape& heads : kHeadShapes) {
+      SCOPED_TRACE(testing::Message() << DTypeName(dtype) << ' ' << heads);
+      Twins twins(6);
+      PagedTwins paged(twins, heads, dtype, {40, 7}, 50);
+      const int64_t tokens = 6;
+      const Twin qkv = twins.Normal({tokens, (heads.q + 2 * heads.kv) * heads.dim}, dtype);
+      const Twin positions = twins.Ints({tokens}, {0, 1, 39, 4097, 131071, 6});
+      const Twin token_slots =
+          twins.Ints({tokens}, {paged.Slot(0, 0), paged.Slot(0, 1), paged.Slot(0, 39), -1,
+                                paged.Slot(1, 3), paged.Slot(1, 6)});
+      const Twin inv_freq = twins.Floats({heads.dim / 2}, DType::kF32, [&](int64_t i) {
+        return std::pow(10000.0f, -2.0f * static_cast<float>(i) / static_cast<float>(heads.dim));
+      });
+      twins.Run([&](DeviceKind d, Scratch&, const Stream& stream) {
+        ops::RopeAndStoreKv(qkv.On(d), paged.Pages(d), positions.On(d), token_slots.On(d),
+                            inv_freq.On(d), heads.q, stream);
+      });
+      twins.ExpectRounded(qkv, "qkv");
+      twins.ExpectRounded(paged.pages(), "pages");
+    }
+  }
+}
+
+// Weights are rounded to the storage type before they meet the values: one more rounding.
+void ExpectAttention(Twins& twins, const Twin& out) {
+  switch (out.cpu.dtype) {
+    case DType::kF32: twins.ExpectNear(out, "out", 5e-6, 2e-5); break;
+    case DType::kF16: twins.ExpectNear(out, "out", 8e-4, 1.0 / 512); break;
+    default: twins.ExpectNear(out, "out", 6e-3, 1.0 / 64); break;
+  }
+}
+
+TEST_F(BackendsAgree, DecodeAttention) {
+  const std::vector<std::vector<int32_t>> lengths = {
+      {1}, {16, 0, 17, 511, 512, 513}, {2047, 1, 0, 1100}, {5000}};
+  for (const DType dtype : kFloatTypes) {
+    for (const HeadShape& heads : kHeadShapes) {
+      for (const auto& contexts : lengths) {
+        SCOPED_TRACE(testing::Message()
+                     << DTypeName(dtype) << ' ' << heads << " longest " << contexts[0]);
+        Twins twins(7);
+        PagedTwins paged(twins, heads, dtype, contexts, 6000);
+        const auto sequences = static_cast<int64_t>(contexts.size());
+        const Twin qkv = twins.Normal({sequences, (heads.q + 2 * heads.kv) * heads.dim}, dtype);
+        const Twin out = twins.Poisoned({sequences, heads.q * heads.dim}, dtype);
+        twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+          ops::DecodeAttention(out.On(d), Columns(qkv.On(d), 0, heads.q * heads.dim),
+                               paged.Pages(d), paged.Decode(d), heads.Scale(), scratch, stream);
+        });
+        ExpectAttention(twins, out);
+      }
+    }
+  }
+}
+
+// A row's bits do not depend on the rest of the batch, nor on the bound of the lengths.
+TEST_F(BackendsAgree, DecodeAttentionOfARowAlone) {
+  const HeadShape heads = {8, 2, 128, 16};
+  Twins twins(8);
+  PagedTwins paged(twins, heads, DType::kBF16, {700, 3000, 0, 1}, 8000);
+  const Twin q = twins.Normal({4, heads.q * heads.dim}, DType::kBF16);
+  const Twin out = twins.Poisoned({4, heads.q * heads.dim}, DType::kBF16);
+  const Twin alone = twins.Poisoned({1, heads.q * heads.dim}, DType::kBF16);
+  twins.RunOnGpu([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+    DecodeBatch batch = paged.Decode(d);
+    ops::DecodeAttention(out.On(d), q.On(d), paged.Pages(d), batch, 0.1f, scratch, stream);
+    batch.context_lens = Rows(batch.context_lens, 1, 1);
+    batch.block_table = Rows(batch.block_table, 1, 1);
+    batch.context_len_max = 3000;
+    ops::DecodeAttention(alone.On(d), Rows(q.On(d), 1, 1), paged.Pages(d), batch, 0.1f, scratch,
+                         stream);
+  });
+  EXPECT_EQ(twins.Download(Rows(out.cuda, 1, 1)), twins.Download(alone.cuda));
+}
+
+TEST_F(BackendsAgree, PrefillAttention) {
+  struct Case {
+    std::vector<int32_t> queries, contexts;
+  };
+  const Case cases[] = {
+      {{1}, {1}}, {{5, 130, 1}, {5, 200, 300}}, {{129, 0, 64}, {129, 10, 700}}, {{300}, {1500}}};
+  for (const DType dtype : kFloatTypes) {
+    for (const HeadShape& heads : kHeadShapes) {
+      for (const Case& c : cases) {
+        SCOPED_TRACE(testing::Message()
+                     << DTypeName(dtype) << ' ' << heads << " queries " << c.queries[0]);
+        Twins twins(9);
+        PagedTwins paged(twins, heads, dtype, c.contexts, 2000);
+        std::vector<int32_t> starts(c.queries.size() + 1, 0);
+        std::partial_sum(c.queries.begin(), c.queries.end(), starts.begin() + 1);
+        const int64_t tokens = starts.back();
+        const Twin query_starts = twins.Ints({static_cast<int64_t>(starts.size())}, starts);
+        const Twin qkv = twins.Normal({tokens, (heads.q + 2 * heads.kv) * heads.dim}, dtype);
+        const Twin out = twins.Poisoned({tokens, heads.q * heads.dim}, dtype);
+        twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+          const DecodeBatch decode = paged.Decode(d);
+          const PrefillBatch batch = {query_starts.On(d), decode.context_lens, decode.block_table,
+                                      300, 2000};
+          ops::PrefillAttention(out.On(d), Columns(qkv.On(d), 0, heads.q * heads.dim),
+                                paged.Pages(d), batch, heads.Scale(), scratch, stream);
+        });
+        ExpectAttention(twins, out);
+      }
+    }
+  }
+}
+
+struct CandidateTwins {
+  Twin begin, end, k;
+  CandidateView On(DeviceKind d) const { return {begin.On(d), end.On(d), k.On(d)}; }
+};
+
+TEST_F(BackendsAgree, FilterAttention) {
+  for (const DType dtype : kFloatTypes) {
+    for (const HeadShape& heads : kHeadShapes) {
+      for (const ScoreKind kind :
+           {ScoreKind::kRawMax, ScoreKind::kSoftmaxMax, ScoreKind::kSoftmaxMean}) {
+        for (const int64_t selection_heads : {int64_t{1}, heads.kv}) {
+          const auto lse_scope =
+              dtype == DType::kF16 ? ops::LseScope::kCandidates : ops::LseScope::kAll;
+          SCOPED_TRACE(testing::Message() << DTypeName(dtype) << ' ' << heads << " kind "
+                                          << static_cast<int>(kind) << " Hs " << selection_heads);
+          Twins twins(10);
+          PagedTwins paged(twins, heads, dtype, {600, 0, 1300, 20}, 1400);
+          const CandidateTwins candidates = {twins.Ints({4}, {4, 0, 0, 20}),
+                                             twins.Ints({4}, {590, 0, 1300, 20}),
+                                             twins.Ints({4}, {10, 0, 10, 0})};
+          const Twin q = twins.Normal({4, heads.q * heads.dim}, dtype);
+          const Twin out = twins.Poisoned({4, heads.q * heads.dim}, dtype);
+          const Twin scores = twins.Poisoned({4, selection_heads, 1500}, DType::kF32);
+          twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+            ops::FilterAttention(out.On(d), scores.On(d), q.On(d), paged.Pages(d), paged.Decode(d),
+                                 candidates.On(d), kind, lse_scope, heads.Scale(), scratch, stream);
+          });
+          ExpectAttention(twins, out);
+          twins.ExpectNear(scores, "scores", 1e-5, 1e-5);
+        }
+      }
+    }
+  }
+}
+
+TEST_F(BackendsAgree, GatherAttention) {
+  for (const DType dtype : kFloatTypes) {
+    for (const HeadShape& heads : kHeadShapes) {
+      for (const int64_t selection_heads : {int64_t{1}, heads.kv}) {
+        SCOPED_TRACE(testing::Message()
+                     << DTypeName(dtype) << ' ' << heads << " Hs " << selection_heads);
+        Twins twins(11);
+        const int64_t k_max = 700;
+        PagedTwins paged(twins, heads, dtype, {2000, 0, 300, 900}, 2100);
+        // Every third position between sinks and tail; the third sequence decodes densely.
+        const std::vector<int32_t> count = {600, 0, 0, 1};
+        std::vector<int32_t> positions(static_cast<size_t>(4 * selection_heads * k_max), -1);
+        for (size_t s = 0; s < 4; ++s) {
+          for (size_t h = 0; h < static_cast<size_t>(selection_heads); ++h) {
+            for (size_t i = 0; i < static_cast<size_t>(count[s]); ++i) {
+              positions[(s * static_cast<size_t>(selection_heads) + h) *
+                            static_cast<size_t>(k_max) +
+                        i] = static_cast<int32_t>(4 + 3 * i + h % 3);
+            }
+          }
+        }
+        const Twin listed = twins.Ints({4, selection_heads, k_max}, positions);
+        const Twin counts = twins.Ints({4}, count);
+        const Twin sink_end = twins.Ints({4}, {4, 0, 0, 4});
+        const Twin tail_begin = twins.Ints({4}, {1900, 0, 0, 899});
+        const Twin list_rows = twins.Poisoned({4, selection_heads, k_max}, DType::kI32);
+        const Twin q = twins.Normal({4, heads.q * heads.dim}, dtype);
+        const Twin out = twins.Poisoned({4, heads.q * heads.dim}, dtype);
+        twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+          const SelectionView selection = {listed.On(d), counts.On(d), sink_end.On(d),
+                                           tail_begin.On(d)};
+          const KvRows rows = RowsOf(paged.Pages(d));
+          ops::RowsOfPositions(list_rows.On(d), selection, paged.Decode(d).block_table,
+                               rows.block_tokens, rows.rows_per_block, stream);
+          ops::GatherAttention(out.On(d), q.On(d), rows, list_rows.On(d), selection,
+                               paged.Decode(d), heads.Scale(), scratch, stream);
+        });
+        twins.ExpectSame(list_rows, "list_rows");
+        ExpectAttention(twins, out);
+      }
+    }
+  }
+}
+
+// ---- selection ---------------------------------------------------------------------------------
+
+TEST_F(BackendsAgree, TopKAndMergeTopK) {
+  for (const bool with_ties : {false, true}) {
+    for (const int64_t k_max : {1, 33, 2048}) {
+      SCOPED_TRACE(testing::Message() << "k_max " << k_max << " ties " << with_ties);
+      Twins twins(12);
+      const int64_t n_max = 9000, heads = 2, ranks = 3, rows = 4 * heads;
+      const auto k = static_cast<int32_t>(k_max);
+      const CandidateTwins candidates = {twins.Ints({4}, {4, 0, 100, 50}),
+                                         twins.Ints({4}, {8990, 20, 4096, 50}),
+                                         twins.Ints({4}, {k, std::min(k, 30), k, k})};
+      std::vector<Twin> lists, list_scores;
+      for (int64_t w = 0; w < ranks; ++w) {
+        const std::vector<int32_t> coarse = twins.Draw(rows * n_max, -4, 4);
+        const Twin smooth = twins.Normal({4, heads, n_max}, DType::kF32);
+        const Twin tied = twins.Floats({4, heads, n_max}, DType::kF32, [&](int64_t i) {
+          const int32_t value = coarse[static_cast<size_t>(i)];
+          return value == 4 ? NAN : value == 0 ? -0.0f : static_cast<float>(value);
+        });
+        const Twin& scores = with_ties ? tied : smooth;
+        lists.push_back(twins.Poisoned({4, heads, k_max}, DType::kI32));
+        list_scores.push_back(twins.Poisoned({4, heads, k_max}, DType::kF32));
+        const Twin count = twins.Poisoned({4}, DType::kI32);
+        twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+          ops::TopK(lists.back().On(d), list_scores.back().On(d), count.On(d), scores.On(d),
+                    candidates.On(d), scratch, stream);
+        });
+        twins.ExpectSame(lists.back(), "positions");
+        twins.ExpectNear(list_scores.back(), "top_scores", 0, 0);
+        twins.ExpectSame(count, "count");
+      }
+      // What an all-gather would put side by side.
+      std::vector<int32_t> all_positions;
+      std::vector<float> all_scores;
+      for (size_t w = 0; w < lists.size(); ++w) {
+        const auto* positions = lists[w].cpu.As<int32_t>();
+        const auto* scores = list_scores[w].cpu.As<float>();
+        all_positions.insert(all_positions.end(), positions, positions + rows * k_max);
+        all_scores.insert(all_scores.end(), scores, scores + rows * k_max);
+      }
+      const Twin gathered = twins.Ints({ranks, rows * k_max}, all_positions);
+      const Twin gathered_scores = twins.Floats({ranks, rows * k_max}, DType::kF32, [&](int64_t i) {
+        return all_scores[static_cast<size_t>(i)];
+      });
+      const Twin merged = twins.Poisoned({4, heads, k_max}, DType::kI32);
+      const Twin count = twins.Poisoned({4}, DType::kI32);
+      twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+        ops::MergeTopK(merged.On(d), count.On(d), gathered.On(d), gathered_scores.On(d),
+                       candidates.On(d), scratch, stream);
+      });
+      twins.ExpectSame(merged, "merged");
+      twins.ExpectSame(count, "count");
+    }
+  }
+}
+
+// ---- sampling ----------------------------------------------------------------------------------
+
+TEST_F(BackendsAgree, ConcatVocab) {
+  Twins twins(13);
+  const Twin gathered = twins.Normal({3, 2, 2000}, DType::kF32);
+  const Twin offsets = twins.Ints({4}, {0, 2000, 3999, 5500});
+  const Twin out = twins.Poisoned({2, 5500}, DType::kF32);
+  twins.Run([&](DeviceKind d, Scratch&, const Stream& stream) {
+    ops::ConcatVocab(out.On(d), gathered.On(d), offsets.On(d), stream);
+  });
+  twins.ExpectSame(out, "out");
+}
+
+TEST_F(BackendsAgree, Sample) {
+  for (const int64_t vocab : {1, 50, 49152, 128256}) {
+    for (const float spread : {0.01f, 1.0f, 4.0f}) {
+      SCOPED_TRACE(testing::Message() << "vocabulary " << vocab << " spread " << spread);
+      Twins twins(14);
+      const int64_t sequences = 12;
+      const int64_t num_top = std::min<int64_t>(vocab, 5);
+      const auto of = [](std::vector<float> values) {
+        return [values](int64_t i) { return values[static_cast<size_t>(i)]; };
+      };
+      const Twin logits = twins.Normal({sequences, vocab}, DType::kF32, spread);
+      const Twin temperature =
+          twins.Floats({sequences}, DType::kF32, of({0, 1, 1, 1, 0.7f, 1, 1.5f, 0.3f, 1, 2, 1, 0}));
+      const Twin top_k = twins.Ints({sequences}, {0, 0, 40, 0, 40, 1, 0, 100000, 7, 0, 3, 5});
+      const Twin top_p = twins.Floats({sequences}, DType::kF32,
+                                      of({1, 1, 1, 0.9f, 0.95f, 1, 0.5f, 0.99f, 0, 1, 0.3f, 1}));
+      const Twin min_p = twins.Floats({sequences}, DType::kF32,
+                                      of({0, 0, 0, 0, 0.05f, 0, 0.1f, 0, 0, 0.2f, 0, 0}));
+      const Twin seed = twins.Longs({sequences}, {1, 2, 3, 4, 5, ~0ull, 7, 8, 9, 10, 11, 12});
+      const Twin position = twins.Ints({sequences}, twins.Draw(sequences, 0, 131071));
+      const Twin tokens = twins.Poisoned({sequences}, DType::kI32);
+      const Twin logprobs = twins.Poisoned({sequences}, DType::kF32);
+      const Twin top_tokens = twins.Poisoned({sequences, num_top}, DType::kI32);
+      const Twin top_logprobs = twins.Poisoned({sequences, num_top}, DType::kF32);
+      twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+        ops::Sample(
+            tokens.On(d), logprobs.On(d), top_tokens.On(d), top_logprobs.On(d), logits.On(d),
+            {temperature.On(d), top_k.On(d), top_p.On(d), min_p.On(d), seed.On(d), position.On(d)},
+            scratch, stream);
+      });
+      twins.ExpectSame(tokens, "tokens");
+      twins.ExpectNear(logprobs, "logprobs", 1e-5, 1e-5);
+      twins.ExpectSame(top_tokens, "top_tokens");
+      twins.ExpectNear(top_logprobs, "top_logprobs", 1e-5, 1e-5);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tamis
