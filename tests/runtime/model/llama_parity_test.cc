@@ -66,40 +66,34 @@ std::vector<Reference> ReadReferences() {
   return references;
 }
 
-// Feeds tokens [begin, end) in chunks of at most `chunk`, comparing every known row on the way.
-class Comparison {
- public:
-  Comparison(const Reference& reference, ModelHarness& harness)
-      : reference_(reference), harness_(harness) {
-    sequence_.tokens = reference.tokens;
+// How many of the known rows lie among logits[first_row, first_row + count), the rows of positions
+// [begin, begin + count); each must be right.
+size_t Compare(const Reference& reference, int64_t begin, int64_t count,
+               const ConstTensorView& logits, int64_t first_row) {
+  size_t num_compared = 0;
+  for (size_t i = 0; i < reference.rows.size(); ++i) {
+    const int64_t row = reference.rows[i] - begin;
+    if (row < 0 || row >= count) continue;
+    const double error = RelativeError(RowOf(logits, first_row + row), reference.logits[i]);
+    EXPECT_LE(error, kToleranceRelative) << "at position " << reference.rows[i];
+    ++num_compared;
   }
-  ~Comparison() { harness_.Free(sequence_); }
+  return num_compared;
+}
 
-  void Feed(int64_t end, int64_t chunk, bool decode) {
-    while (sequence_.num_cached < end) {
-      const int64_t begin = sequence_.num_cached;
-      const int64_t count = std::min(chunk, end - begin);
-      Compare(begin, harness_.Run({&sequence_, count, decode, /*all_logits=*/true}));
-    }
+// Feeds a sequence's tokens up to `end` in chunks of at most `chunk`, comparing every known row on
+// the way; how many were compared.
+size_t Feed(const Reference& reference, ModelHarness& harness, TestSequence& sequence, int64_t end,
+            int64_t chunk, bool decode) {
+  size_t num_compared = 0;
+  while (sequence.num_cached < end) {
+    const int64_t begin = sequence.num_cached;
+    const int64_t count = std::min(chunk, end - begin);
+    const ConstTensorView logits = harness.Run({&sequence, count, decode, /*all_logits=*/true});
+    num_compared += Compare(reference, begin, count, logits, 0);
   }
-  size_t num_compared() const { return num_compared_; }
-
- private:
-  void Compare(int64_t begin, const ConstTensorView& logits) {
-    for (size_t i = 0; i < reference_.rows.size(); ++i) {
-      const int64_t row = reference_.rows[i] - begin;
-      if (row < 0 || row >= logits.shape[0]) continue;
-      const double error = RelativeError(RowOf(logits, row), reference_.logits[i]);
-      EXPECT_LE(error, kToleranceRelative) << "at position " << reference_.rows[i];
-      ++num_compared_;
-    }
-  }
-
-  const Reference& reference_;
-  ModelHarness& harness_;
-  TestSequence sequence_;
-  size_t num_compared_ = 0;
-};
+  return num_compared;
+}
 
 class LlamaParityTest : public testing::TestWithParam<Reference> {
  protected:
@@ -130,27 +124,50 @@ class LlamaParityTest : public testing::TestWithParam<Reference> {
 
 TEST_P(LlamaParityTest, WholePrefill) {
   OnEveryRankCount([&](ModelHarness& harness) {
-    Comparison comparison(GetParam(), harness);
-    comparison.Feed(length(), /*chunk=*/length(), /*decode=*/false);
-    EXPECT_EQ(comparison.num_compared(), GetParam().rows.size());
+    TestSequence sequence{GetParam().tokens};
+    EXPECT_EQ(Feed(GetParam(), harness, sequence, length(), /*chunk=*/length(), false),
+              GetParam().rows.size());
   });
 }
 
 TEST_P(LlamaParityTest, ChunkedPrefill) {
   OnEveryRankCount([&](ModelHarness& harness) {
-    Comparison comparison(GetParam(), harness);
-    comparison.Feed(length(), /*chunk=*/length() / 4 + 1, /*decode=*/false);
-    EXPECT_EQ(comparison.num_compared(), GetParam().rows.size());
+    TestSequence sequence{GetParam().tokens};
+    EXPECT_EQ(Feed(GetParam(), harness, sequence, length(), /*chunk=*/length() / 4 + 1, false),
+              GetParam().rows.size());
   });
 }
 
 TEST_P(LlamaParityTest, TokenByToken) {
   OnEveryRankCount([&](ModelHarness& harness) {
-    Comparison comparison(GetParam(), harness);
+    TestSequence sequence{GetParam().tokens};
     // Long prompts are prefilled but for their end, which crosses an attention chunk's border.
-    comparison.Feed(std::max<int64_t>(0, length() - 48), /*chunk=*/length(), /*decode=*/false);
-    comparison.Feed(length(), /*chunk=*/1, /*decode=*/true);
-    EXPECT_EQ(comparison.num_compared(), GetParam().rows.size());
+    const int64_t prefilled = std::max<int64_t>(0, length() - 48);
+    const size_t num_compared =
+        Feed(GetParam(), harness, sequence, prefilled, /*chunk=*/length(), false) +
+        Feed(GetParam(), harness, sequence, length(), /*chunk=*/1, /*decode=*/true);
+    EXPECT_EQ(num_compared, GetParam().rows.size());
+  });
+}
+
+TEST_P(LlamaParityTest, DecodingBesidePrefill) {
+  constexpr int64_t kBegun = 5;
+  OnEveryRankCount([&](ModelHarness& harness) {
+    TestSequence decoding{GetParam().tokens};
+    TestSequence begun{GetParam().tokens};
+    TestSequence whole{GetParam().tokens};
+    Feed(GetParam(), harness, decoding, kBegun, length(), false);
+    Feed(GetParam(), harness, begun, kBegun, length(), false);
+    const std::vector<TestWork> work = {{&decoding, 1, /*decode=*/true, true},
+                                        {&begun, 4, /*decode=*/false, true},
+                                        {&whole, length(), /*decode=*/false, true}};
+    const ConstTensorView logits = harness.Run(work);
+    Compare(GetParam(), kBegun, 1, logits, 0);
+    Compare(GetParam(), kBegun, 4, logits, 1);
+    EXPECT_EQ(Compare(GetParam(), 0, length(), logits, 5), GetParam().rows.size());
+    // The sequences have the same tokens, so their logits must be close where they overlap.
+    EXPECT_LE(RelativeError(RowOf(logits, 0), RowOf(logits, 5 + kBegun)), 1e-5);
+    EXPECT_LE(RelativeError(RowOf(logits, 4), RowOf(logits, 5 + kBegun + 3)), 1e-5);
   });
 }
 
