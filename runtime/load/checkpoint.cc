@@ -148,7 +148,8 @@ class Checkpoint final : public ModelFiles {
     for (const WeightPiece& piece : pieces) {
       const PieceSource source(tensors_.at(piece.name), piece);
       writer.Write(piece.target, [&](int64_t first_row, int64_t num_rows, std::byte* out) {
-        source.Announce(first_row, num_rows);
+        // One run ahead, so that the disk reads while this one is decoded.
+        source.Announce(first_row, std::min(2 * num_rows, piece.rows.count - first_row));
         source.Read(first_row, num_rows, weights.dtype, floats, out);
         source.Release(first_row, num_rows);
         done_bytes += source.bytes(num_rows);
