@@ -3,6 +3,7 @@
 #include "launcher/load_rank.h"
 
 #include <algorithm>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -10,11 +11,11 @@
 #include "absl/strings/str_join.h"
 #include "kernels/cpu_threads.h"
 #include "launcher/agree.h"
-#include "launcher/progress.h"
 #include "launcher/version.h"
 #include "parallel/shard.h"
 #include "runtime/engine/memory_budget.h"
 #include "runtime/load/load_model.h"
+#include "runtime/load/progress.h"
 #include "runtime/status_macros.h"
 #include "spdlog/spdlog.h"
 
@@ -138,10 +139,8 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
   }
 
   ModelWeights weights = AllocateWeights(model, shard, loaded.dtype, DeviceKind::kCpu);
-  Progress progress(world.rank == 0);
-  status = (*files)->Load(shard, weights, [&](uint64_t done_bytes, uint64_t total_bytes) {
-    progress.Update(done_bytes, total_bytes);
-  });
+  const auto log = [](std::string_view line) { spdlog::info("{}", line); };
+  status = (*files)->Load(shard, weights, ShowProgress(world.rank, log));
   TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, status));
   loaded.worker =
       std::make_unique<Worker>(worker, model, shard, std::move(weights), *group.collectives);

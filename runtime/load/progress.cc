@@ -54,19 +54,23 @@ void ProgressPrinter::Update(uint64_t done_bytes, uint64_t total_bytes) {
     write_(absl::StrFormat("\rloading weights %s %3d %%  %.2f of %.2f GB  %.2f GB/s%s",
                            Bar(percent), percent, done_gb, total_gb, rate, finished_ ? "\n" : ""));
   } else {
-    write_(absl::StrFormat("loading weights: %d %%, %.2f of %.2f GB, %.2f GB/s\n", percent, done_gb,
+    write_(absl::StrFormat("loading weights: %d %%, %.2f of %.2f GB, %.2f GB/s", percent, done_gb,
                            total_gb, rate));
   }
 }
 
-LoadProgress StderrProgress(int rank) {
+LoadProgress ShowProgress(int rank, std::function<void(std::string_view line)> log) {
   if (rank != 0) return [](uint64_t, uint64_t) {};
-  const auto write = [](std::string_view text) {
-    std::fwrite(text.data(), 1, text.size(), stderr);
-    std::fflush(stderr);
-  };
-  auto printer = std::make_shared<ProgressPrinter>(isatty(STDERR_FILENO) == 1, write,
-                                                   ProgressPrinter::Clock::now);
+  const bool terminal = isatty(STDERR_FILENO) == 1;
+  std::function<void(std::string_view)> write = std::move(log);
+  if (terminal) {
+    write = [](std::string_view text) {
+      std::fwrite(text.data(), 1, text.size(), stderr);
+      std::fflush(stderr);
+    };
+  }
+  auto printer =
+      std::make_shared<ProgressPrinter>(terminal, std::move(write), ProgressPrinter::Clock::now);
   return [printer](uint64_t done, uint64_t total) { printer->Update(done, total); };
 }
 

@@ -17,7 +17,8 @@ class ProgressPrinter {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // `write` gets text to show as it is; `now` is the clock.
+  // `write` gets what to show: on a terminal text as it is, else a line without its end. `now` is
+  // the clock.
   ProgressPrinter(bool terminal, std::function<void(std::string_view)> write,
                   std::function<Clock::time_point()> now);
   void Update(uint64_t done_bytes, uint64_t total_bytes);
@@ -32,7 +33,8 @@ class ProgressPrinter {
   bool finished_ = false;
 };
 
-// For Load: prints to stderr on rank 0, does nothing on other ranks.
-LoadProgress StderrProgress(int rank);
+// For Load, on rank 0: a bar on stderr if that is a terminal, else lines for `log`. On other ranks
+// it does nothing.
+LoadProgress ShowProgress(int rank, std::function<void(std::string_view line)> log);
 
 }  // namespace tamis
