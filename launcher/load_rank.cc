@@ -58,16 +58,21 @@ absl::Status CheckModel(const ServeConfig& config, const ModelConfig& model, con
 
 // What must be the same everywhere: build, options and model.
 std::string Fingerprint(const ServeConfig& config, const ModelConfig& model) {
-  return absl::StrCat("version: ", kVersion, "\n", absl::StrJoin(Describe(config), "\n"),
-                      "\nhidden_size: ", model.hidden_size, "\nnum_layers: ", model.num_layers,
-                      "\nnum_q_heads: ", model.num_q_heads, "\nnum_kv_heads: ", model.num_kv_heads,
-                      "\nhead_dim: ", model.head_dim, "\nffn_size: ", model.ffn_size,
-                      "\nvocab_size: ", model.vocab_size, "\nmax_positions: ", model.max_positions,
-                      "\nnorm_eps: ", model.norm_eps, "\nrope_theta: ", model.rope.theta,
-                      "\nrope_scaling: ", static_cast<int>(model.rope.scaling), " ",
-                      model.rope.factor, "\ntied_embeddings: ", model.tied_embeddings,
-                      "\neos_token_ids: ", absl::StrJoin(model.eos_token_ids, " "),
-                      "\nbos_token_id: ", model.bos_token_id);
+  return absl::StrCat(
+      "version: ", kVersion, "\n", absl::StrJoin(Describe(config), "\n"),
+      "\nhidden_size: ", model.hidden_size, "\nnum_layers: ", model.num_layers,
+      "\nnum_q_heads: ", model.num_q_heads, "\nnum_kv_heads: ", model.num_kv_heads,
+      "\nhead_dim: ", model.head_dim, "\nffn_size: ", model.ffn_size,
+      "\nvocab_size: ", model.vocab_size, "\nmax_positions: ", model.max_positions,
+      "\nnorm_eps: ", model.norm_eps, "\nrope_theta: ", model.rope.theta,
+      "\nrope_scaling: ", static_cast<int>(model.rope.scaling), " ",
+      absl::StrJoin({model.rope.factor, model.rope.low_freq_factor, model.rope.high_freq_factor},
+                    " "),
+      " ", model.rope.original_max_positions, " ",
+      absl::StrJoin(model.rope.frequency_divisors, " "),
+      "\ntied_embeddings: ", model.tied_embeddings,
+      "\neos_token_ids: ", absl::StrJoin(model.eos_token_ids, " "),
+      "\nbos_token_id: ", model.bos_token_id);
 }
 
 // The limits of the scheduler, equal on every rank. Without --max-model-len it is the model's own,
