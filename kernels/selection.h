@@ -25,10 +25,10 @@ enum class SelectionScope : uint8_t {
 // sizes: k_max is a bucket. A sequence that decodes densely at this step has count 0 and
 // tail_begin = sink_end = 0, so that its tail is the whole context.
 struct SelectionView {
-  TensorView positions;   // i32 [S, Hs, k_max] ascending; entries at and after count are undefined
-  TensorView count;       // i32 [S] listed positions, equal for all Hs
-  TensorView sink_end;    // i32 [S]
-  TensorView tail_begin;  // i32 [S]
+  ConstTensorView positions;   // i32 [S, Hs, k_max] ascending; undefined at and after count
+  ConstTensorView count;       // i32 [S] listed positions, equal for all Hs
+  ConstTensorView sink_end;    // i32 [S]
+  ConstTensorView tail_begin;  // i32 [S]
 };
 
 // What competes for a place at this step: positions [candidate_begin, candidate_end) of each

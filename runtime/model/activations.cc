@@ -33,6 +33,31 @@ class Layout {
   size_t bytes_ = 0;
 };
 
+void PlaceSelection(const ModelConfig& config, const ModelShard& shard, const StepLimits& limits,
+                    Layout& layout, SelectionActivations& act) {
+  const int64_t k_max = limits.selection.k_max;
+  if (k_max == 0) return;
+  const bool per_kv_head = limits.selection.scope == SelectionScope::kKvHead;
+  const int64_t seqs = limits.num_slots;
+  const int64_t rows = per_kv_head ? shard.heads.kv_heads.count : 1;  // Hs
+  const SelectionPeers peers =
+      PeersOf(limits.selection.scope, shard, config.num_kv_heads, limits.selection.score);
+  act.scores = layout.Take({seqs, rows, limits.context_len_max}, DType::kF32);
+  act.positions = layout.Take({seqs, rows, k_max}, DType::kI32);
+  act.top_scores = layout.Take({seqs, rows, k_max}, DType::kF32);
+  act.count = layout.Take({seqs}, DType::kI32);
+  act.list_rows = layout.Take({seqs, rows, k_max}, DType::kI32);
+  if (peers.exchange == SelectionExchange::kLists) {
+    act.local_positions = layout.Take({seqs, rows, k_max}, DType::kI32);
+    act.gathered_positions = layout.Take({shard.size, seqs * rows * k_max}, DType::kI32);
+    act.gathered_scores = layout.Take({shard.size, seqs * rows * k_max}, DType::kF32);
+  }
+  if (peers.exchange == SelectionExchange::kScoresByHead) {
+    act.head_scores = layout.Take({seqs, rows, limits.context_len_max}, DType::kF32);
+    act.zeros = layout.Take({seqs, rows, limits.context_len_max}, DType::kF32);
+  }
+}
+
 void Place(const ModelConfig& config, const ModelShard& shard, DType dtype,
            const StepLimits& limits, Layout& layout, Activations& act) {
   const int64_t tokens = limits.num_tokens_max;
@@ -61,6 +86,7 @@ void Place(const ModelConfig& config, const ModelShard& shard, DType dtype,
   act.top_logprobs = layout.Take({rows, limits.top_logprobs_max}, DType::kF32);
   act.inv_freq = layout.Take({config.head_dim / 2}, DType::kF32);
   act.vocab_offsets = layout.Take({shard.size + 1}, DType::kI32);
+  PlaceSelection(config, shard, limits, layout, act.selection);
 }
 
 // Where each rank's slice of the vocabulary begins, and the end of the last.
@@ -102,6 +128,7 @@ size_t ScratchBytes(const ModelConfig& config, const ModelShard& shard, DType dt
   scratch.kv_heads_local = kv_heads_local;
   scratch.head_dim = config.head_dim;
   scratch.context_len_max = limits.context_len_max;
+  scratch.k_max = limits.selection.k_max;
   scratch.num_ranks = shard.size;
   scratch.vocab = config.vocab_size;
   return OpScratchBytes(device, scratch);
@@ -123,6 +150,12 @@ Activations AllocateActivations(const ModelConfig& config, const ModelShard& sha
             stream);
   CopyBytes(act.vocab_offsets.data, device, offsets.data(), DeviceKind::kCpu,
             act.vocab_offsets.bytes(), stream);
+  std::vector<float> zeros;  // outlives the copy
+  if (act.selection.zeros.data != nullptr) {
+    zeros.assign(static_cast<size_t>(act.selection.zeros.elements()), 0.0f);
+    CopyBytes(act.selection.zeros.data, device, zeros.data(), DeviceKind::kCpu,
+              act.selection.zeros.bytes(), stream);
+  }
   stream.Synchronize();
   return act;
 }

@@ -36,6 +36,23 @@ void Embed(const LlamaContext& c, const StepInputs& inputs, const StepRows& x) {
   c.collectives.AllReduce(x.residual, ReduceOp::kSum, c.stream);
 }
 
+// Attention of the decoding rows: dense, scored by a filter layer, or over the latest selection.
+void DecodePart(const LlamaContext& c, const StepInputs& inputs, int64_t layer_idx, TensorView out,
+                ConstTensorView q, float scale) {
+  const size_t layer = static_cast<size_t>(layer_idx);
+  const int group = c.kv.groups().group_of_layer[layer];
+  const KvPages& pages = c.kv.layer(layer_idx);
+  const DecodeBatch batch = DecodeBatchOf(inputs, group);
+  const bool selects = c.layers != nullptr && inputs.selection.k_max > 0;
+  switch (selects ? c.layers->roles[layer] : LayerRole::kDense) {
+    case LayerRole::kDense:
+      ops::DecodeAttention(out, q, pages, batch, scale, c.scratch, c.stream);
+      break;
+    case LayerRole::kFilter: FilterLayer(c, inputs, layer_idx, out, q, scale); break;
+    case LayerRole::kSparse: SparseLayer(c, inputs, layer_idx, out, q, scale); break;
+  }
+}
+
 // x.partial = this rank's heads' part of the attention block's output, from x.normed.
 void AttentionPart(const LlamaContext& c, const StepInputs& inputs, int64_t layer_idx,
                    const StepRows& x) {
@@ -56,10 +73,7 @@ void AttentionPart(const LlamaContext& c, const StepInputs& inputs, int64_t laye
   // 2. Decoding rows come first, one per sequence.
   const int64_t num_decode = inputs.num_decode_seqs;
   if (num_decode > 0) {
-    const DecodeBatch batch{inputs.decode_context_lens, group.decode_block_table,
-                            inputs.decode_context_len_max};
-    ops::DecodeAttention(Rows(x.attn, 0, num_decode), Rows(q, 0, num_decode), pages, batch, scale,
-                         c.scratch, c.stream);
+    DecodePart(c, inputs, layer_idx, Rows(x.attn, 0, num_decode), Rows(q, 0, num_decode), scale);
   }
 
   // 3. Prefill chunks after them.
@@ -108,6 +122,7 @@ void Logits(const LlamaContext& c, const StepInputs& inputs, const TensorView& f
 
 void Forward(const LlamaContext& c, const StepInputs& inputs) {
   CHECK_EQ(inputs.groups.size(), static_cast<size_t>(c.kv.groups().num_groups));
+  CHECK(c.layers != nullptr || inputs.selection.k_max == 0) << "no layer selects";
   const StepRows x = RowsOfStep(c.act, inputs.num_tokens);
   const std::vector<LayerWeights>& layers = c.weights.layers;
   const float eps = c.config.norm_eps;

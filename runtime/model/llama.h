@@ -8,6 +8,8 @@
 #include "parallel/shard.h"
 #include "runtime/model/config.h"
 #include "runtime/model/kv_cache.h"
+#include "runtime/model/select.h"
+#include "runtime/model/selection_config.h"
 #include "runtime/model/step_inputs.h"
 #include "runtime/model/weights.h"
 
@@ -34,6 +36,7 @@ struct Activations {
   TensorView top_logprobs;   // f32 [S_max, N_max]
   TensorView inv_freq;       // f32 [D / 2]
   TensorView vocab_offsets;  // i32 [W + 1]
+  SelectionActivations selection;
   Buffer buffer;
 };
 
@@ -43,6 +46,7 @@ struct StepLimits {
   int64_t num_slots = 0;         // max_num_seqs
   int64_t top_logprobs_max = 0;  // N_max
   int64_t context_len_max = 0;   // max_model_len
+  SelectionLimits selection = {};
 };
 
 size_t ActivationBytes(const ModelConfig& config, const ModelShard& shard, DType dtype,
@@ -63,6 +67,8 @@ struct LlamaContext {
   Collectives& collectives;
   Scratch& scratch;
   const Stream& stream;
+  const SelectionLayers* layers = nullptr;      // null = every layer is dense
+  const SelectionObserver* observer = nullptr;  // null = nobody looks
 };
 
 // Runs the step: writes keys and values into the cache and act.logits[0, num_logit_rows), equal on

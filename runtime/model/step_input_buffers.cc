@@ -27,6 +27,7 @@ void HostStep::Clear() {
   }
   for (std::vector<float>* values : {&temperature, &top_p, &min_p}) values->clear();
   seed.clear();
+  selection.clear();
   for (Group& group : groups) {
     group.token_slots.clear();
     group.block_table.clear();
@@ -53,6 +54,11 @@ StepInputBuffers::StepInputBuffers(const StepLimits& limits, int num_groups, int
   min_p_ = Reserve(limits.logit_rows_max, DType::kF32);
   seed_ = Reserve(limits.logit_rows_max, DType::kU64);
   sample_position_ = Reserve(limits.logit_rows_max, DType::kI32);
+  for (Field* field :
+       {&candidate_begin_, &candidate_end_, &selected_k_, &sink_end_, &tail_begin_}) {
+    *field = Reserve(limits.selection.k_max > 0 ? limits.num_slots : 0, DType::kI32);
+  }
+  column_.reserve(static_cast<size_t>(limits.num_slots));
   groups_.resize(static_cast<size_t>(num_groups));
   for (GroupFields& group : groups_) {
     group.token_slots = Reserve(limits.num_tokens_max, DType::kI32);
@@ -153,6 +159,28 @@ void StepInputBuffers::PutGroups(const HostStep& step) {
   }
 }
 
+void StepInputBuffers::PutSelection(const HostStep& step) {
+  inputs_.selection = {};
+  int32_t k = 0;
+  for (const SelectionPlan& plan : step.selection) k = std::max(k, plan.k);
+  if (k == 0) return;  // the whole step is dense
+  CHECK_EQ(static_cast<int64_t>(step.selection.size()), inputs_.num_decode_seqs)
+      << "selections of a step";
+  CHECK_LE(k, limits_.selection.k_max) << "a selection exceeds the limit of the buffers";
+  const auto put = [&](const Field& field, int32_t SelectionPlan::*member) {
+    column_.clear();
+    for (const SelectionPlan& plan : step.selection) column_.push_back(plan.*member);
+    return Put<int32_t>(field, column_, {inputs_.num_decode_seqs});
+  };
+  StepInputs::Selection& selection = inputs_.selection;
+  selection.candidates.begin = put(candidate_begin_, &SelectionPlan::candidate_begin);
+  selection.candidates.end = put(candidate_end_, &SelectionPlan::candidate_end);
+  selection.candidates.k = put(selected_k_, &SelectionPlan::k);
+  selection.sink_end = put(sink_end_, &SelectionPlan::sink_end);
+  selection.tail_begin = put(tail_begin_, &SelectionPlan::tail_begin);
+  selection.k_max = SelectionBucket(k, limits_.selection.k_max);
+}
+
 void StepInputBuffers::PutSampling(const HostStep& step) {
   const int64_t num_rows = Count(step.logit_rows);
   CHECK_LE(step.num_top_logprobs, limits_.top_logprobs_max);
@@ -188,6 +216,7 @@ const StepInputs& StepInputBuffers::Upload(const HostStep& step, const Stream& s
   PutRows(step);
   PutSequences(step);
   PutGroups(step);
+  PutSelection(step);
   PutSampling(step);
   if (device_ != DeviceKind::kCpu) CopyToDevice(stream);
   return inputs_;

@@ -8,6 +8,7 @@
 
 #include "kernels/device.h"
 #include "runtime/model/llama.h"
+#include "runtime/model/selection_plan.h"
 #include "runtime/model/step_inputs.h"
 
 namespace tamis {
@@ -29,6 +30,8 @@ struct HostStep {
     std::vector<int32_t> block_table;
   };
   std::vector<Group> groups;  // as many as the cache has
+
+  std::vector<SelectionPlan> selection;  // [num_decode_seqs]; or empty: all decode densely
 
   std::vector<int32_t> logit_rows;       // [S] rows of T
   std::vector<int32_t> sample_slots;     // [S]; -1 = nowhere
@@ -75,6 +78,7 @@ class StepInputBuffers {
   void PutRows(const HostStep& step);
   void PutSequences(const HostStep& step);
   void PutGroups(const HostStep& step);
+  void PutSelection(const HostStep& step);
   void PutSampling(const HostStep& step);
   void CopyToDevice(const Stream& stream);
 
@@ -89,6 +93,8 @@ class StepInputBuffers {
   Field decode_context_lens_, prefill_query_starts_, prefill_context_lens_;
   Field logit_rows_, sample_slots_, temperature_, top_k_, top_p_, min_p_, seed_, sample_position_;
   std::vector<GroupFields> groups_;
+  Field candidate_begin_, candidate_end_, selected_k_, sink_end_, tail_begin_;
+  std::vector<int32_t> column_;  // one member of all SelectionPlans of a step
 
   // Two, so that the host may prepare a step while the last one's copy waits in the stream.
   std::vector<Buffer> staging_;

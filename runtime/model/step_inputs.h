@@ -36,6 +36,16 @@ struct StepInputs {
   };
   std::vector<Group> groups;
 
+  // What the decoding sequences select; unset where none does (k_max = 0). A sequence that decodes
+  // densely beside others that do not has k 0 and ranges that cover everything.
+  struct Selection {
+    CandidateView candidates;    // i32 [num_decode_seqs] each
+    ConstTensorView sink_end;    // i32 [num_decode_seqs]
+    ConstTensorView tail_begin;  // i32 [num_decode_seqs]
+    int64_t k_max = 0;           // the bucket of the largest k
+  };
+  Selection selection;
+
   // Sampling of the S logit rows. Rows that are not sampled (a chunk before the last has none) do
   // not appear in logit_rows.
   ConstTensorView sample_slots;  // i32 [S] where the sampled token is kept; -1 = nowhere

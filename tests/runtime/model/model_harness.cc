@@ -12,13 +12,15 @@
 namespace tamis {
 namespace {
 
-StepLimits StepLimitsOf(const HarnessLimits& limits) {
+StepLimits StepLimitsOf(const HarnessLimits& limits, const SelectionConfig& selection) {
   StepLimits step;
   step.num_tokens_max = limits.num_tokens_max;
   step.logit_rows_max = limits.logit_rows_max;
   step.num_slots = limits.num_slots;
   step.top_logprobs_max = 4;
   step.context_len_max = limits.context_len_max;
+  step.selection = {SelectedTokensMax(selection, limits.context_len_max), selection.scope,
+                    selection.score};
   return step;
 }
 
@@ -31,22 +33,27 @@ Scratch MakeScratch(const ModelConfig& config, const ModelShard& shard, const St
 }  // namespace
 
 ModelHarness::ModelHarness(const ModelConfig& config, const ModelShard& shard, ModelWeights weights,
-                           Collectives& collectives, const HarnessLimits& limits)
+                           Collectives& collectives, const HarnessLimits& limits,
+                           const SelectionConfig& selection)
     : config_(config),
       shard_(shard),
-      limits_(StepLimitsOf(limits)),
+      limits_(StepLimitsOf(limits, selection)),
+      layers_(MakeSelectionLayers(selection, config.num_layers)),
       weights_(std::move(weights)),
       collectives_(collectives),
-      kv_(config, shard, {limits.block_tokens, limits.num_blocks, DType::kF32},
-          DenseLayerGroups(config.num_layers), DeviceKind::kCpu),
+      kv_(config, shard, {limits.block_tokens, limits.num_blocks, DType::kF32}, layers_.groups,
+          DeviceKind::kCpu),
       act_(AllocateActivations(config, shard, DType::kF32, DeviceKind::kCpu, limits_)),
       scratch_(MakeScratch(config, shard, limits_)),
-      buffers_(limits_, /*num_groups=*/1, limits.block_tokens, DeviceKind::kCpu),
+      buffers_(limits_, layers_.groups.num_groups, limits.block_tokens, DeviceKind::kCpu),
       free_blocks_(static_cast<size_t>(limits.num_blocks)) {
   // Ranks are threads here; the BLAS library's own threads would only fight over the cores.
   static const bool kOneThread = (SetCpuMathThreads(1), true);
   CHECK(kOneThread);
-  step_.groups.resize(1);
+  const std::string problem =
+      SelectionConfigProblem(selection, config.num_layers, limits.context_len_max);
+  CHECK(problem.empty()) << problem;
+  step_.groups.resize(static_cast<size_t>(layers_.groups.num_groups));
   std::iota(free_blocks_.begin(), free_blocks_.end(), 0);
   std::shuffle(free_blocks_.begin(), free_blocks_.end(), std::mt19937(7));
 }
@@ -71,20 +78,31 @@ void ModelHarness::AppendRows(const TestWork& work) {
     step_.token_ids.push_back(from_slot ? -1 : sequence.tokens[static_cast<size_t>(position)]);
     step_.from_slot.push_back(from_slot ? sequence.slot : -1);
     step_.positions.push_back(static_cast<int32_t>(position));
-    const int64_t block = sequence.blocks[static_cast<size_t>(position / block_tokens)];
-    step_.groups[0].token_slots.push_back(
-        static_cast<int32_t>(block * block_tokens + position % block_tokens));
+    for (size_t g = 0; g < step_.groups.size(); ++g) {
+      const int64_t block = BlockOf(sequence, static_cast<size_t>(position / block_tokens), g);
+      step_.groups[g].token_slots.push_back(
+          static_cast<int32_t>(block * block_tokens + position % block_tokens));
+    }
   }
   sequence.num_cached = end;
 }
 
 void ModelHarness::AppendTables(std::span<const TestWork> work) {
-  std::vector<int32_t>& table = step_.groups[0].block_table;
-  for (const TestWork& item : work) {
-    const std::vector<int32_t>& blocks = item.sequence->blocks;
-    table.insert(table.end(), blocks.begin(), blocks.end());
-    table.resize(table.size() + static_cast<size_t>(buffers_.blocks_max()) - blocks.size(), -1);
+  for (size_t g = 0; g < step_.groups.size(); ++g) {
+    std::vector<int32_t>& table = step_.groups[g].block_table;
+    for (const TestWork& item : work) {
+      const size_t num_blocks = item.sequence->blocks.size();
+      for (size_t i = 0; i < num_blocks; ++i) table.push_back(BlockOf(*item.sequence, i, g));
+      table.resize(table.size() + static_cast<size_t>(buffers_.blocks_max()) - num_blocks, -1);
+    }
   }
+}
+
+// Groups have different tables, so that reading another group's shows.
+int32_t ModelHarness::BlockOf(const TestSequence& sequence, size_t index, size_t group) const {
+  const int64_t num_blocks = kv_.config().num_blocks;
+  return static_cast<int32_t>((sequence.blocks[index] + 7 * static_cast<int64_t>(group)) %
+                              num_blocks);
 }
 
 ConstTensorView ModelHarness::Run(std::span<const TestWork> work) {
@@ -94,6 +112,7 @@ ConstTensorView ModelHarness::Run(std::span<const TestWork> work) {
     if (item.decode) {
       CHECK(item.num_tokens == 1 && step_.prefill_context_lens.empty());
       step_.decode_context_lens.push_back(static_cast<int32_t>(item.sequence->num_cached));
+      step_.selection.push_back(item.selection);
     } else {
       if (step_.prefill_query_starts.empty()) step_.prefill_query_starts.push_back(0);
       step_.prefill_query_starts.push_back(step_.prefill_query_starts.back() +

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "parallel/collectives.h"
@@ -29,6 +30,7 @@ struct TestWork {
   bool decode = false;
   bool all_logits = false;  // of every token, not the last alone
   bool from_slot = false;   // the (last) token is what the slot sampled; tokens.back() is ignored
+  SelectionPlan selection = {};  // of a decode row; without one it decodes densely
 };
 
 struct HarnessLimits {
@@ -44,7 +46,8 @@ class ModelHarness {
  public:
   // `weights` belong to this rank of `collectives`.
   ModelHarness(const ModelConfig& config, const ModelShard& shard, ModelWeights weights,
-               Collectives& collectives, const HarnessLimits& limits);
+               Collectives& collectives, const HarnessLimits& limits,
+               const SelectionConfig& selection = {});
 
   // One forward step; decode rows must come first. The result is [S, V], valid until the next one.
   ConstTensorView Run(std::span<const TestWork> work);
@@ -56,6 +59,9 @@ class ModelHarness {
   // Blocks are handed out in a scattered order, so that tables matter.
   void Free(TestSequence& sequence);
 
+  // Called at every filter layer from now on.
+  void Observe(SelectionObserver observer) { observer_ = std::move(observer); }
+
   const Activations& act() const { return act_; }
   const Scratch& scratch() const { return scratch_; }
   const StepLimits& limits() const { return limits_; }
@@ -64,12 +70,15 @@ class ModelHarness {
   void AppendRows(const TestWork& work);
   void AppendTables(std::span<const TestWork> work);
   LlamaContext Context() {
-    return {config_, shard_, weights_, kv_, act_, collectives_, scratch_, stream_};
+    return {config_,      shard_,   weights_, kv_,      act_,
+            collectives_, scratch_, stream_,  &layers_, observer_ ? &observer_ : nullptr};
   }
+  int32_t BlockOf(const TestSequence& sequence, size_t index, size_t group) const;
 
   ModelConfig config_;
   ModelShard shard_;
   StepLimits limits_;
+  SelectionLayers layers_;
   ModelWeights weights_;
   Collectives& collectives_;
   Stream stream_ = Stream::Cpu();
@@ -80,6 +89,7 @@ class ModelHarness {
   HostStep step_;
   const StepInputs* inputs_ = nullptr;  // of the last step
   std::vector<int32_t> free_blocks_;
+  SelectionObserver observer_;
 };
 
 // This rank's weights of the dummy model of `seed`.

@@ -74,6 +74,27 @@ TEST(StepInputBuffersTest, GivesWhatItWasGiven) {
             (std::vector<int32_t>{5, -1, -1}));
 }
 
+TEST(StepInputBuffersTest, SelectionsBecomeColumns) {
+  StepLimits limits = SmallLimits();
+  limits.selection.k_max = 200;
+  StepInputBuffers buffers(limits, 2, 16, DeviceKind::kCpu);
+  HostStep step = SmallStep();
+  step.selection = {SelectionPlan{}, {4, 30, 5, 4, 30}};
+  const StepInputs::Selection& selection = buffers.Upload(step, Stream::Cpu()).selection;
+  EXPECT_EQ(Values<int32_t>(selection.candidates.begin), (std::vector<int32_t>{0, 4}));
+  EXPECT_EQ(Values<int32_t>(selection.candidates.end), (std::vector<int32_t>{0, 30}));
+  EXPECT_EQ(Values<int32_t>(selection.candidates.k), (std::vector<int32_t>{0, 5}));
+  EXPECT_EQ(Values<int32_t>(selection.sink_end), (std::vector<int32_t>{0, 4}));
+  EXPECT_EQ(Values<int32_t>(selection.tail_begin), (std::vector<int32_t>{0, 30}));
+  EXPECT_EQ(selection.k_max, 64);
+  step.selection[1].k = 0;
+  EXPECT_EQ(buffers.Upload(step, Stream::Cpu()).selection.k_max, 0) << "the step is dense";
+  step.selection[1].k = 201;
+  EXPECT_DEATH(buffers.Upload(step, Stream::Cpu()), "exceeds the limit");
+  step.selection = {{4, 30, 5, 4, 30}};
+  EXPECT_DEATH(buffers.Upload(step, Stream::Cpu()), "selections of a step");
+}
+
 TEST(StepInputBuffersTest, AddressesStay) {
   StepInputBuffers buffers(SmallLimits(), 2, 16, DeviceKind::kCpu);
   const void* first = buffers.Upload(SmallStep(), Stream::Cpu()).groups[1].token_slots.data;

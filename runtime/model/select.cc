@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// Maxima need lists only: a token of the common set is on the list of the rank whose head scores it
+// best, because all lists and the merge use one strict order. Sums need the whole score vectors.
+#include "runtime/model/select.h"
+
+#include <algorithm>
+
+#include "runtime/model/llama.h"
+
+namespace tamis {
+namespace {
+
+constexpr int64_t kBucketMin = 64;
+
+// The first elements of a buffer under another shape; an unused buffer stays so.
+TensorView Front(const TensorView& x, Shape shape) {
+  if (x.data == nullptr) return {};
+  CHECK_LE(shape.elements(), x.elements()) << "a step's selection exceeds its buffers";
+  return TensorView(x.data, shape, x.dtype, x.device);
+}
+
+void Copy(const TensorView& to, const TensorView& from, const Stream& stream) {
+  CHECK_EQ(to.bytes(), from.bytes());
+  CopyBytes(to.data, to.device, from.data, from.device, from.bytes(), stream);
+}
+
+// scores = their sum over the ranks that hold the same KV head. All ranks walk through all heads
+// together, because a collective takes every rank.
+void SumOfHead(const SelectionActivations& step, const SelectionPeers& peers,
+               Collectives& collectives, const Stream& stream) {
+  for (int64_t head = 0; head < peers.num_kv_heads; ++head) {
+    const bool mine = head == peers.kv_head;
+    Copy(step.head_scores, mine ? step.scores : step.zeros, stream);
+    collectives.AllReduce(step.head_scores, ReduceOp::kSum, stream);
+    if (mine) Copy(step.scores, step.head_scores, stream);
+  }
+}
+
+int64_t ScoreLen(const StepInputs& inputs) {
+  return std::max<int64_t>(1, inputs.decode_context_len_max);
+}
+
+SelectionActivations StepOf(const LlamaContext& c, const StepInputs& inputs) {
+  return SelectionOfStep(c.act.selection, inputs.num_decode_seqs, ScoreLen(inputs),
+                         inputs.selection.k_max);
+}
+
+SelectionView ViewOf(const SelectionActivations& step, const StepInputs& inputs) {
+  return {step.positions, step.count, inputs.selection.sink_end, inputs.selection.tail_begin};
+}
+
+}  // namespace
+
+int64_t SelectionBucket(int64_t k, int64_t limit) {
+  CHECK_LE(k, limit);
+  int64_t bucket = kBucketMin;
+  while (bucket < k) bucket *= 2;
+  return std::min(bucket, limit);
+}
+
+SelectionPeers PeersOf(SelectionScope scope, const ModelShard& shard, int64_t num_kv_heads,
+                       ScoreKind score) {
+  SelectionPeers peers;
+  peers.ranks = {shard.rank, 1};
+  peers.kv_head = shard.heads.kv_heads.begin;
+  peers.num_kv_heads = num_kv_heads;
+  const bool mean = score == ScoreKind::kSoftmaxMean;
+  if (scope == SelectionScope::kGlobal && shard.size > 1) {
+    peers.ranks = {0, shard.size};
+    peers.exchange = mean ? SelectionExchange::kScores : SelectionExchange::kLists;
+  }
+  // Some heads may still live on one rank alone, but all ranks take part in the exchange.
+  if (scope == SelectionScope::kKvHead && shard.size > num_kv_heads) {
+    peers.ranks = shard.heads.replicas;
+    peers.exchange = mean ? SelectionExchange::kScoresByHead : SelectionExchange::kLists;
+  }
+  return peers;
+}
+
+SelectionActivations SelectionOfStep(const SelectionActivations& act, int64_t num_seqs, int64_t n,
+                                     int64_t k) {
+  const int64_t rows = act.scores.shape[1];  // Hs
+  const Shape scores{num_seqs, rows, n};
+  const Shape lists{num_seqs, rows, k};
+  const int64_t num_ranks =
+      act.gathered_positions.data == nullptr ? 0 : act.gathered_positions.shape[0];
+  const Shape gathered{num_ranks, num_seqs * rows * k};
+  SelectionActivations step;
+  step.scores = Front(act.scores, scores);
+  step.local_positions = Front(act.local_positions, lists);
+  step.top_scores = Front(act.top_scores, lists);
+  step.gathered_positions = Front(act.gathered_positions, gathered);
+  step.gathered_scores = Front(act.gathered_scores, gathered);
+  step.head_scores = Front(act.head_scores, scores);
+  step.zeros = Front(act.zeros, scores);
+  step.positions = Front(act.positions, lists);
+  step.count = Front(act.count, {num_seqs});
+  step.list_rows = Front(act.list_rows, lists);
+  return step;
+}
+
+void SelectOverRanks(const SelectionActivations& step, const CandidateView& candidates,
+                     const SelectionPeers& peers, Collectives& collectives, Scratch& scratch,
+                     const Stream& stream) {
+  const SelectionExchange exchange = peers.exchange;
+  // 1. Sums over ranks come before anything is selected.
+  if (exchange == SelectionExchange::kScores) {
+    collectives.AllReduce(step.scores, ReduceOp::kSum, stream);
+  }
+  if (exchange == SelectionExchange::kScoresByHead) SumOfHead(step, peers, collectives, stream);
+
+  // 2. This rank's first k; with a common score vector they are everybody's.
+  if (exchange != SelectionExchange::kLists) {
+    ops::TopK(step.positions, step.top_scores, step.count, step.scores, candidates, scratch,
+              stream);
+    return;
+  }
+  ops::TopK(step.local_positions, step.top_scores, step.count, step.scores, candidates, scratch,
+            stream);
+
+  // 3. All lists, padded to one length; the peers' are merged and the first k taken again.
+  collectives.AllGather(step.gathered_positions, step.local_positions, stream);
+  collectives.AllGather(step.gathered_scores, step.top_scores, stream);
+  ops::MergeTopK(step.positions, step.count,
+                 Rows(step.gathered_positions, peers.ranks.begin, peers.ranks.count),
+                 Rows(step.gathered_scores, peers.ranks.begin, peers.ranks.count), candidates,
+                 scratch, stream);
+}
+
+DecodeBatch DecodeBatchOf(const StepInputs& inputs, int group) {
+  return {inputs.decode_context_lens, inputs.groups[static_cast<size_t>(group)].decode_block_table,
+          inputs.decode_context_len_max};
+}
+
+void FilterLayer(const LlamaContext& c, const StepInputs& inputs, int64_t layer_idx, TensorView out,
+                 ConstTensorView q, float scale) {
+  const size_t layer = static_cast<size_t>(layer_idx);
+  const SelectionConfig& config = c.layers->config;
+  const KvPages& pages = c.kv.layer(layer_idx);
+  const SelectionActivations step = StepOf(c, inputs);
+  const SelectionPeers peers = PeersOf(config.scope, c.shard, c.config.num_kv_heads, config.score);
+  const CandidateView& candidates = inputs.selection.candidates;
+
+  // 1. Dense attention, and the candidates' scores from this rank's heads.
+  const DecodeBatch batch = DecodeBatchOf(inputs, c.kv.groups().group_of_layer[layer]);
+  ops::FilterAttention(out, step.scores, q, pages, batch, candidates, config.score, config.lse,
+                       scale, c.scratch, c.stream);
+
+  // 2. One set for all that must agree.
+  SelectOverRanks(step, candidates, peers, c.collectives, c.scratch, c.stream);
+
+  // 3. Where the segment's layers find it: they share block tables.
+  const DecodeBatch segment = DecodeBatchOf(inputs, c.layers->segment_group[layer]);
+  const SelectionView selection = ViewOf(step, inputs);
+  ops::RowsOfPositions(step.list_rows, selection, segment.block_table, pages.block_tokens,
+                       RowsOf(pages).rows_per_block, c.stream);
+  if (c.observer != nullptr) {
+    (*c.observer)(
+        {layer_idx, selection, candidates, step.scores, inputs.decode_context_lens, peers});
+  }
+}
+
+void SparseLayer(const LlamaContext& c, const StepInputs& inputs, int64_t layer_idx, TensorView out,
+                 ConstTensorView q, float scale) {
+  const SelectionActivations step = StepOf(c, inputs);
+  const int group = c.kv.groups().group_of_layer[static_cast<size_t>(layer_idx)];
+  ops::GatherAttention(out, q, RowsOf(c.kv.layer(layer_idx)), step.list_rows, ViewOf(step, inputs),
+                       DecodeBatchOf(inputs, group), scale, c.scratch, c.stream);
+}
+
+}  // namespace tamis
