@@ -12,7 +12,16 @@ namespace tamis {
 // Not thread-safe; one per worker. A ScratchScope gives everything taken inside it back.
 class Scratch {
  public:
-  explicit Scratch(Buffer buffer) : buffer_(std::move(buffer)) {}
+  explicit Scratch(Buffer buffer)
+      : buffer_(std::move(buffer)),
+        used_(buffer_.device() == DeviceKind::kCuda ? kCounterBytes : 0) {}
+
+  // On a GPU, a few words that are zero between ops (buffers start zeroed): an op that counts in
+  // them leaves them zero, so that none has to spend a launch on clearing them.
+  TensorView Counters() {
+    CHECK(buffer_.device() == DeviceKind::kCuda) << "counters are for GPU ops";
+    return buffer_.View({static_cast<int64_t>(kCounterBytes / 4)}, DType::kI32);
+  }
 
   // Uninitialised space, 256-byte aligned. Dies when the buffer is exhausted: its size is
   // start-up arithmetic, so running out is a bug there.
@@ -30,8 +39,9 @@ class Scratch {
  private:
   friend class ScratchScope;
   static constexpr size_t kAlignment = 256;
+  static constexpr size_t kCounterBytes = 256;
   Buffer buffer_;
-  size_t used_ = 0;
+  size_t used_;
   size_t high_water_ = 0;
 };
 

@@ -26,6 +26,7 @@ __global__ void __launch_bounds__(kWays* kWarpThreads)
   __shared__ float way_sums[kWays][kPerLane][kWarpThreads];
   ReleaseSuccessor();
   AwaitPredecessor();
+  if (blockIdx.x + blockIdx.y + blockIdx.z + threadIdx.x == 0) *p.next_item = 0;
   const int lane = threadIdx.x % kWarpThreads;
   const int way = threadIdx.x / kWarpThreads;
   const int ways = blockDim.x / kWarpThreads;
@@ -92,6 +93,7 @@ SplitParams MakeSplitParams(const ConstTensorView& q, const KvRows& rows, const 
   p.group = static_cast<int>(q.shape[1] / (rows.kv_heads_local * rows.head_dim));
   p.chunks_max = static_cast<int>(std::max<int64_t>(1, CeilDiv(attended_max, kChunkTokens)));
   p.scale = scale;
+  p.next_item = scratch.Counters().As<int32_t>();
   const int64_t slots = int64_t{p.sequences} * p.q_heads() * p.chunks_max;
   p.sums = scratch.Take({slots, p.head_dim}, DType::kF32).As<float>();
   p.stats = reinterpret_cast<float2*>(scratch.Take({slots, 2}, DType::kF32).As<float>());

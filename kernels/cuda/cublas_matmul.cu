@@ -54,7 +54,7 @@ struct Product {
 };
 
 // Everything that the choice of an algorithm may depend on.
-using Key = std::array<int64_t, 9>;
+using Key = std::array<int64_t, 10>;
 
 Key KeyOf(const TensorView& out, const ConstTensorView& a, const ConstTensorView& weight) {
   return {a.shape[0],
@@ -65,7 +65,8 @@ Key KeyOf(const TensorView& out, const ConstTensorView& a, const ConstTensorView
           static_cast<int64_t>(out.dtype),
           Alignment(out.data),
           Alignment(a.data),
-          Alignment(weight.data)};
+          Alignment(weight.data),
+          out.row_stride};
 }
 
 cublasLtMatmulAlgo_t Choose(cublasLtHandle_t handle, Product& product, const Key& key) {

@@ -9,7 +9,7 @@ namespace tamis::cuda {
 void MatMul(TensorView out, ConstTensorView a, ConstTensorView weight, Scratch& scratch,
             const Stream& stream) {
   if (out.empty()) return;
-  if (FitsSkinnyMatMul(out, a, weight)) return SkinnyMatMul(out, a, weight, stream);
+  if (FitsSkinnyMatMul(a, weight)) return SkinnyMatMul(out, a, weight, stream);
   const ScratchScope scope(scratch);
   const auto workspace_elements = static_cast<int64_t>(kCublasWorkspaceBytes / 4);
   CublasMatMul(out, a, weight, scratch.Take({workspace_elements}, DType::kF32), stream);

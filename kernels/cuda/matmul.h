@@ -18,8 +18,7 @@ void CublasMatMul(const TensorView& out, const ConstTensorView& a, const ConstTe
 constexpr int64_t kSkinnyRowsMax = 16;
 
 // Whether SkinnyMatMul takes these tensors: 16-bit floats, rows that 16-byte loads fit.
-bool FitsSkinnyMatMul(const TensorView& out, const ConstTensorView& a,
-                      const ConstTensorView& weight);
+bool FitsSkinnyMatMul(const ConstTensorView& a, const ConstTensorView& weight);
 void SkinnyMatMul(const TensorView& out, const ConstTensorView& a, const ConstTensorView& weight,
                   const Stream& stream);
 

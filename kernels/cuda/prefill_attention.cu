@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // PrefillAttention on tensor cores: a block takes 128 query rows of one head and walks the context
-// in tiles of 64 tokens; a warp keeps 32 rows, so that each fragment of keys and values serves two
-// products. Values of a tile arrive while its logits are formed, the next keys while values are
-// summed. A row's result depends on its own context alone: tiles start at token 0, and a tile that
-// a row does not see changes nothing. 4 x D FLOP per query head, row and token seen.
+// in tiles of 32 tokens; a warp keeps 32 rows, so that each fragment of keys and values serves two
+// products. The next tile arrives while one is used. A row's result depends on its own context
+// alone: tiles start at token 0, and a tile that a row does not see changes nothing. 4 x D FLOP per
+// query head, row and token seen.
 #include <bit>
 
 #include "kernels/backends.h"
@@ -21,7 +21,7 @@ constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarpThreads;
 constexpr int kRowTiles = 2;  // of 16 query rows, per warp
 constexpr int kBlockRows = kWarps * kRowTiles * 16;
-constexpr int kTileTokens = 64;
+constexpr int kTileTokens = 32;
 constexpr int kTokenTiles = kTileTokens / 8;
 
 // Where a block stands.
@@ -50,14 +50,16 @@ __device__ void LoadQueries(uint32_t to, const PrefillParams& p, const Place& pl
   }
 }
 
-// Keys or values of tokens [first, first + 64), zeros from `end` on.
+// Keys or values of tokens [first, first + 32), zeros from `end` on.
 template <typename T, int D>
 __device__ void LoadTile(uint32_t to, const void* base, const PrefillParams& p, const Place& place,
                          int first, int end) {
   const T* from = static_cast<const T*>(base) + place.head / p.group * p.head_stride;
+  constexpr int kEntries = kTileTokens * (D / 8);
 #pragma unroll
-  for (int i = 0; i < kTileTokens * (D / 8) / kThreads; ++i) {
+  for (int i = 0; i < (kEntries + kThreads - 1) / kThreads; ++i) {
     const int entry = i * kThreads + static_cast<int>(threadIdx.x);
+    if (kEntries % kThreads != 0 && entry >= kEntries) break;
     const int token = entry / (D / 8);
     const int piece = entry % (D / 8);
     const bool exists = first + token < end;
@@ -142,8 +144,10 @@ struct Rows {
     }
   }
 
-  // Turns logits into weights relative to the rows' new maxima and rescales what was summed.
+  // Turns logits into weights relative to the rows' maxima.
   __device__ void Weigh(float (&logits)[kRowTiles][kTokenTiles][4], float to_log2) {
+    float new_max[kRowTiles][2];
+    bool changed = false;
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
@@ -155,17 +159,18 @@ struct Rows {
         }
         tile_max = fmaxf(tile_max, __shfl_xor_sync(kFullMask, tile_max, 1));
         tile_max = fmaxf(tile_max, __shfl_xor_sync(kFullMask, tile_max, 2));
-        const float new_max = fmaxf(max[m][h], tile_max * to_log2);
-        // A row that has seen nothing yet keeps everything at zero.
-        const float base = new_max == -INFINITY ? 0.0f : new_max;
-        const float factor = Exp2(max[m][h] - base);
-        max[m][h] = new_max;
-        weight[m][h] *= factor;
+        new_max[m][h] = fmaxf(max[m][h], tile_max * to_log2);
+        changed |= new_max[m][h] != max[m][h];
+      }
+    }
+    // After the first tiles the maxima hardly move. Not rescaling and rescaling by 1 are the same.
+    if (__any_sync(kFullMask, changed)) Rescale(new_max);
 #pragma unroll
-        for (int i = 0; i < D / 8; ++i) {
-          sums[m][i][2 * h] *= factor;
-          sums[m][i][2 * h + 1] *= factor;
-        }
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        // A row that has seen nothing yet keeps everything at zero.
+        const float base = max[m][h] == -INFINITY ? 0.0f : max[m][h];
 #pragma unroll
         for (int n = 0; n < kTokenTiles; ++n) {
 #pragma unroll
@@ -173,6 +178,23 @@ struct Rows {
             logits[m][n][j] = Exp2(fmaf(logits[m][n][j], to_log2, -base));
             weight[m][h] += logits[m][n][j];
           }
+        }
+      }
+    }
+  }
+
+  __device__ void Rescale(const float (&new_max)[kRowTiles][2]) {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const float factor = new_max[m][h] == -INFINITY ? 1.0f : Exp2(max[m][h] - new_max[m][h]);
+        max[m][h] = new_max[m][h];
+        weight[m][h] *= factor;
+#pragma unroll
+        for (int i = 0; i < D / 8; ++i) {
+          sums[m][i][2 * h] *= factor;
+          sums[m][i][2 * h + 1] *= factor;
         }
       }
     }
@@ -249,30 +271,34 @@ __global__ void __launch_bounds__(kThreads) PrefillKernel(const __grid_constant_
   place.seen_first = p.context_lens[place.sequence] - (queries - 1 - piece);
   const int end = place.seen_first + place.rows - 1;
 
+  constexpr uint32_t kTileBytes = kTileTokens * TileLayout<D>::kRowBytes;
   const uint32_t query_tile = SharedAddress(shared);
-  const uint32_t keys = query_tile + kBlockRows * TileLayout<D>::kRowBytes;
-  const uint32_t values = keys + kTileTokens * TileLayout<D>::kRowBytes;
+  // Two stages, each of keys, then values.
+  const uint32_t stages = query_tile + kBlockRows * TileLayout<D>::kRowBytes;
   LoadQueries<T, D>(query_tile, p, place);
-  LoadTile<T, D>(keys, p.k_base, p, place, 0, end);
+  LoadTile<T, D>(stages, p.k_base, p, place, 0, end);
+  LoadTile<T, D>(stages + kTileBytes, p.v_base, p, place, 0, end);
   CommitCopies();
   Rows<T, D> rows;
   rows.Reset();
+  uint32_t stage = stages, other = stages + 2 * kTileBytes;
   for (int first = 0; first < end; first += kTileTokens) {
     AwaitCopies<0>();
-    __syncthreads();  // keys are here; the values of the tile before are used up
-    LoadTile<T, D>(values, p.v_base, p, place, first, end);
-    CommitCopies();
-    float logits[kRowTiles][kTokenTiles][4];
-    rows.Logits(logits, query_tile, keys);
-    AwaitCopies<0>();
-    __syncthreads();  // values are here; the keys are used up
-    if (first + kTileTokens < end) {
-      LoadTile<T, D>(keys, p.k_base, p, place, first + kTileTokens, end);
+    __syncthreads();  // this tile is here for all, and the one before is used up
+    const int next = first + kTileTokens;
+    if (next < end) {
+      LoadTile<T, D>(other, p.k_base, p, place, next, end);
+      LoadTile<T, D>(other + kTileBytes, p.v_base, p, place, next, end);
+      CommitCopies();
     }
-    CommitCopies();
-    if (first + kTileTokens > place.seen_first) rows.Mask(logits, place.seen_first - first);
+    float logits[kRowTiles][kTokenTiles][4];
+    rows.Logits(logits, query_tile, stage);
+    if (next > place.seen_first) rows.Mask(logits, place.seen_first - first);
     rows.Weigh(logits, p.scale * kLog2E);
-    rows.AddValues(logits, values);
+    rows.AddValues(logits, stage + kTileBytes);
+    const uint32_t used = stage;
+    stage = other;
+    other = used;
   }
   rows.Store(p, place);
 }
@@ -282,7 +308,7 @@ void LaunchPrefill(const PrefillParams& p, const Stream& stream) {
   const dim3 blocks(static_cast<unsigned>(p.q_heads),
                     static_cast<unsigned>(CeilDiv(p.query_len_max, kBlockRows)),
                     static_cast<unsigned>(p.sequences));
-  const size_t bytes = (kBlockRows + 2 * kTileTokens) * TileLayout<D>::kRowBytes;
+  const size_t bytes = (kBlockRows + 4 * kTileTokens) * TileLayout<D>::kRowBytes;
   Launch(PrefillKernel<T, D>, Grid(blocks, kThreads, bytes), stream, p);
 }
 

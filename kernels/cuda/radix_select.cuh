@@ -62,6 +62,24 @@ __device__ void FindBucket(SelectSpace& space, const Value* values, unsigned lon
   __syncthreads();
 }
 
+// Runs use(entry(i)) over [begin, end), a few entries of each thread at once, so that their loads
+// are on the way together.
+template <typename EntryOf, typename Use>
+__device__ void ForEachEntry(int begin, int end, EntryOf entry, Use use) {
+  constexpr int kAtOnce = 8;
+  const int stride = static_cast<int>(blockDim.x);
+  for (int first = begin + static_cast<int>(threadIdx.x); first < end; first += kAtOnce * stride) {
+    uint64_t packed[kAtOnce];
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      const int i = first + j * stride;
+      packed[j] = i < end ? entry(i) : 0;
+    }
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) use(packed[j]);
+  }
+}
+
 // The greatest packed value C such that the entries at and above C number at least `target`
 // (kByMass false), or weigh at least `target` together. entry(i) gives entry i of n, 0 for one
 // that does not compete; mass(packed) its weight. Blocks of 1024 threads; 1 <= target <= all,
@@ -80,14 +98,12 @@ __device__ uint64_t SelectCutoff(SelectSpace& space, int begin, int end, unsigne
     if (threadIdx.x == 0) space.bucket = -1;
     __syncthreads();
     const uint32_t digit_mask = (1u << (above - shift)) - 1;
-    for (int i = begin + static_cast<int>(threadIdx.x); i < end;
-         i += static_cast<int>(blockDim.x)) {
-      const uint64_t packed = entry(i);
-      if (packed == 0 || (above < 64 && packed >> above != prefix >> above)) continue;
+    ForEachEntry(begin, end, entry, [&](uint64_t packed) {
+      if (packed == 0 || (above < 64 && packed >> above != prefix >> above)) return;
       const uint32_t bucket = static_cast<uint32_t>(packed >> shift) & digit_mask;
       atomicAdd(&space.counts[bucket], 1u);
       if constexpr (kByMass) atomicAdd(&space.masses[bucket], mass(packed));
-    }
+    });
     __syncthreads();
     if constexpr (kByMass) {
       FindBucket(space, space.masses, missing);

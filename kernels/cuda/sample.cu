@@ -92,61 +92,174 @@ struct Row {
   // 0: min_p drops it.
   __device__ uint64_t Entry(int v) const {
     const float scaled = Scaled(v);
-    return expf(scaled - top) >= min_p ? PackEntry(scaled, v) : 0;
+    const float below = scaled - top;
+    // Without min_p only NaN is dropped, and that takes no exponential.
+    const bool kept = min_p > 0 ? expf(below) >= min_p : below == below;
+    return kept ? PackEntry(scaled, v) : 0;
   }
   __device__ unsigned long long Mass(uint64_t packed) const {
     return static_cast<unsigned long long>(expf(Scaled(PositionOf(packed)) - top) * kMassUnit);
   }
 };
 
-// The packed value from which on tokens may be drawn.
-__device__ uint64_t DrawCutoff(SelectSpace& space, const Row& row, int top_k, float top_p) {
-  const auto entry = [&](int v) { return row.Entry(v); };
+// Where a finishing block finds the entries that may still be drawn: in the whole row, or, if few
+// enough are left, in a list.
+struct Entries {
+  static constexpr int kListMax = 2048;
+  const Row& row;
+  const uint64_t* list;  // null: the row
+  int count;
+
+  __device__ uint64_t operator()(int i) const { return list != nullptr ? list[i] : row.Entry(i); }
+};
+
+// A value of logit / temperature that every token which may be drawn reaches; -infinity if that
+// cannot be said cheaply. Of a small top_k: the top_k-th best of the pieces' best tokens is reached
+// by at least top_k tokens. Of top_p alone: tokens that each weigh less than their even share of
+// what top_p leaves out (the best weighs 1, so that is at least 1 - top_p) are left out together;
+// half of it, for rounding.
+__device__ float LowerBound(const Row& row, const uint64_t* piece_best, int top_k, float top_p) {
+  float bound = -INFINITY;
+  if (top_k > 0 && top_k <= kSamplePieces) {
+    for (int i = threadIdx.x % kWarpThreads; i < kSamplePieces; i += kWarpThreads) {
+      int before = 0;
+      for (int j = 0; j < kSamplePieces; ++j) before += piece_best[j] > piece_best[i] ? 1 : 0;
+      if (before == top_k - 1 && piece_best[i] != 0) bound = row.Scaled(PositionOf(piece_best[i]));
+    }
+    return WarpReduce(bound, MaxOp{});
+  }
+  if ((top_k > 0 && top_k < row.vocab) || top_p >= 1.0f) return bound;
+  return row.top + logf((1.0f - fmaxf(top_p, 0.0f)) * 0.5f / static_cast<float>(row.vocab));
+}
+
+// Gathers the row's entries at and above the bound; their number, or -1 if the list is too small.
+// *total gets the mass of the whole row, if it is asked for.
+__device__ int GatherEntries(SelectSpace& space, uint64_t* list, const Row& row, float bound,
+                             unsigned long long* total) {
+  const uint32_t bound_key = OrderKey(bound);
+  if (threadIdx.x == 0) space.bucket = 0;
+  __syncthreads();
+  unsigned long long mass = 0;
+  ForEachEntry(
+      0, row.vocab, [&](int v) { return row.Entry(v); },
+      [&](uint64_t packed) {
+        if (packed == 0) return;
+        if (total != nullptr) mass += row.Mass(packed);
+        if (packed >> 32 < bound_key) return;
+        const int at = atomicAdd(&space.bucket, 1);
+        if (at < Entries::kListMax) list[at] = packed;
+      });
+  mass = BlockReduce(mass, SumOp{}, reinterpret_cast<unsigned long long*>(space.warp_space));
+  if (total != nullptr) *total = mass;
+  const int count = space.bucket;
+  __syncthreads();
+  return count <= Entries::kListMax ? count : -1;
+}
+
+// The packed value from which on tokens may be drawn. `total`: the mass that top_p is a share of
+// where top_k does not limit it; 0 if it is not known.
+__device__ uint64_t DrawCutoff(SelectSpace& space, const Entries& entries, int top_k, float top_p,
+                               unsigned long long total) {
+  const Row& row = entries.row;
   const auto mass = [&](uint64_t packed) { return row.Mass(packed); };
   uint64_t cutoff = 1;
-  if (top_k > 0 && top_k < row.vocab) {
-    cutoff = SelectCutoff<false>(space, 0, row.vocab, static_cast<unsigned long long>(top_k), entry,
-                                 mass);
+  if (top_k > 0 && top_k < entries.count) {
+    cutoff = SelectCutoff<false>(space, 0, entries.count, static_cast<unsigned long long>(top_k),
+                                 entries, mass);
     cutoff = MaxOp{}(cutoff, uint64_t{1});
   }
   if (top_p >= 1.0f) return cutoff;
-  const auto kept = [&](int v) {
-    const uint64_t packed = row.Entry(v);
+  const auto kept = [&](int i) {
+    const uint64_t packed = entries(i);
     return packed >= cutoff ? packed : 0;
   };
-  unsigned long long total = 0;
-  for (int v = threadIdx.x; v < row.vocab; v += kRowThreads) {
-    const uint64_t packed = kept(v);
-    if (packed != 0) total += row.Mass(packed);
+  if (cutoff > 1 || total == 0) {
+    unsigned long long mass_here = 0;
+    ForEachEntry(0, entries.count, kept, [&](uint64_t packed) {
+      if (packed != 0) mass_here += row.Mass(packed);
+    });
+    total =
+        BlockReduce(mass_here, SumOp{}, reinterpret_cast<unsigned long long*>(space.warp_space));
   }
-  total = BlockReduce(total, SumOp{}, reinterpret_cast<unsigned long long*>(space.warp_space));
   const double share = static_cast<double>(top_p) * static_cast<double>(total);
   const auto target = static_cast<unsigned long long>(share > 0 ? ceil(share) : 0.0);
-  return MaxOp{}(SelectCutoff<true>(space, 0, row.vocab, target, kept, mass), cutoff);
+  return MaxOp{}(SelectCutoff<true>(space, 0, entries.count, target, kept, mass), cutoff);
 }
 
-// The token of the largest logit / temperature + noise among those at and above the cutoff; -1 if
-// there is none.
-__device__ int Draw(SelectSpace& space, const Row& row, uint64_t cutoff, uint64_t seed,
-                    int position) {
-  constexpr float kNoiseMax = 17.0f;  // more than UniformOpen's largest value gives
+// Noise of UniformOpen's largest value is 16.6: a logit further below the best cannot win.
+constexpr float kNoiseMax = 17.0f;
+
+__device__ float Noisy(float scaled, uint32_t word) {
+  return scaled - logf(-logf(UniformOpen(word)));
+}
+
+// The best of this thread's share of the row, with noise; four tokens share a block of words.
+__device__ uint64_t DrawFromRow(const Row& row, uint64_t cutoff, uint64_t seed, uint64_t position) {
   uint64_t best = 0;
   float best_value = row.top - 2 * kNoiseMax;
-  for (int v = threadIdx.x; v < row.vocab; v += kRowThreads) {
-    const float scaled = row.Scaled(v);
-    if (scaled + kNoiseMax < best_value || row.Entry(v) < cutoff) continue;
-    const PhiloxBlock block =
-        Philox(seed, static_cast<uint64_t>(v / 4), static_cast<uint64_t>(position));
+  for (int first = 4 * static_cast<int>(threadIdx.x); first < row.vocab; first += 4 * kRowThreads) {
+    float scaled[4];
+    bool plausible = false;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      scaled[j] = first + j < row.vocab ? row.Scaled(first + j) : -INFINITY;
+      plausible |= scaled[j] + kNoiseMax >= best_value;
+    }
+    if (!plausible) continue;
+    const PhiloxBlock block = Philox(seed, static_cast<uint64_t>(first / 4), position);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int v = first + j;
+      if (!(scaled[j] + kNoiseMax >= best_value) || row.Entry(v) < cutoff) continue;
+      const float drawn = Noisy(scaled[j], block.word[j]);
+      const uint64_t packed = PackEntry(drawn, v);
+      if (packed > best) {
+        best = packed;
+        best_value = drawn;
+      }
+    }
+  }
+  return best;
+}
+
+__device__ uint64_t DrawFromList(const Entries& entries, uint64_t cutoff, uint64_t seed,
+                                 uint64_t position) {
+  uint64_t best = 0;
+  for (int i = threadIdx.x; i < entries.count; i += kRowThreads) {
+    if (entries(i) < cutoff) continue;
+    const int v = PositionOf(entries(i));
+    const PhiloxBlock block = Philox(seed, static_cast<uint64_t>(v / 4), position);
     // A selection, since a run-time index would move the block to local memory.
     const uint32_t word = v % 4 < 2 ? (v % 4 == 0 ? block.word[0] : block.word[1])
                                     : (v % 4 == 2 ? block.word[2] : block.word[3]);
-    const float drawn = scaled - logf(-logf(UniformOpen(word)));
-    const uint64_t packed = PackEntry(drawn, v);
-    if (packed > best) {
-      best = packed;
-      best_value = drawn;
+    best = MaxOp{}(best, PackEntry(Noisy(entries.row.Scaled(v), word), v));
+  }
+  return best;
+}
+
+// A token drawn by the parameters of row s; -1 if none may be drawn.
+__device__ int Draw(SelectSpace& space, uint64_t* list, const SampleArguments& a, const Row& row,
+                    int64_t s) {
+  const int top_k = a.top_k[s];
+  const float top_p = a.top_p[s];
+  const bool top_k_limits = top_k > 0 && top_k < row.vocab;
+  const uint64_t* few = nullptr;
+  int count = row.vocab;
+  unsigned long long total = 0;
+  const float bound = LowerBound(row, a.piece_best + s * kSamplePieces, top_k, top_p);
+  if (bound > -INFINITY) {
+    const int gathered =
+        GatherEntries(space, list, row, bound, top_k_limits || top_p >= 1.0f ? nullptr : &total);
+    if (gathered > 0) {
+      few = list;
+      count = gathered;
     }
   }
+  const Entries entries = {row, few, count};
+  const uint64_t cutoff = DrawCutoff(space, entries, top_k, top_p, total);
+  const auto position = static_cast<uint64_t>(a.position[s]);
+  uint64_t best = few != nullptr ? DrawFromList(entries, cutoff, a.seed[s], position)
+                                 : DrawFromRow(row, cutoff, a.seed[s], position);
   best = BlockReduce(best, MaxOp{}, space.warp_space);
   return best == 0 ? -1 : PositionOf(best);
 }
@@ -181,6 +294,7 @@ __device__ void WriteTop(SelectSpace& space, const SampleArguments& a, const Row
 __global__ void __launch_bounds__(kRowThreads)
     FinishRowKernel(const __grid_constant__ SampleArguments a) {
   __shared__ SelectSpace space;
+  __shared__ uint64_t list[Entries::kListMax];
   ReleaseSuccessor();
   AwaitPredecessor();
   const int64_t s = blockIdx.x;
@@ -199,8 +313,7 @@ __global__ void __launch_bounds__(kRowThreads)
   int token = likeliest;
   if (row.temperature > 0.0f) {
     row.top = row.Scaled(likeliest);
-    const uint64_t cutoff = DrawCutoff(space, row, a.top_k[s], a.top_p[s]);
-    const int drawn = Draw(space, row, cutoff, a.seed[s], a.position[s]);
+    const int drawn = Draw(space, list, a, row, s);
     if (drawn >= 0) token = drawn;  // none: all logits are NaN
   }
   if (threadIdx.x == 0) {

@@ -17,12 +17,21 @@ namespace {
 
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarpThreads;
-constexpr int kRowTiles = 2;               // of 8 weight rows, per block
-constexpr int kBlockRows = 8 * kRowTiles;  // columns of the output that a block makes
-constexpr int kPieces = 2;                 // of 32 elements of K that a warp takes at once
-constexpr int kWarpDepth = 32 * kPieces;   // K elements of a warp's turn
-constexpr int kTurns = 2;                  // turns in flight
-constexpr int kFlight = kTurns * kPieces;
+constexpr int kPieces = 2;                // of 32 elements of K that a warp takes at once
+constexpr int kWarpDepth = 32 * kPieces;  // K elements of a warp's turn
+
+// What a block takes: tiles of 8 weight rows (columns of the output), and how many turns it keeps
+// in flight. Three tiles where that makes one wave of blocks out of one and a half.
+template <int kRowTiles_, int kTurns_>
+struct BlockShape {
+  static constexpr int kRowTiles = kRowTiles_;
+  static constexpr int kBlockRows = 8 * kRowTiles;
+  static constexpr int kTurns = kTurns_;
+  static constexpr int kFlight = kTurns * kPieces;
+  using Weights = uint4[kFlight][kRowTiles];
+};
+using TwoTiles = BlockShape<2, 2>;
+using ThreeTiles = BlockShape<3, 1>;
 
 // Of the weights of all blocks that start at once, into the L2 before the predecessor is done.
 constexpr int64_t kPrefetchBytesMax = int64_t{8} << 20;
@@ -30,18 +39,19 @@ constexpr int64_t kPrefetchBytesMax = int64_t{8} << 20;
 struct SkinnyParams {
   const void* a;       // [M, K], rows a_stride elements apart
   const void* weight;  // [N, K]
-  void* out;           // [M, N]
-  int64_t a_stride;
+  void* out;           // [M, N], rows out_stride elements apart
+  int64_t a_stride, out_stride;
   int rows, columns, inner;
   int prefetch_blocks;      // those that start at once
   uint32_t prefetch_bytes;  // of each of their rows
 };
 
 // Starts this block's rows on their way to the L2.
+template <typename Shape>
 __device__ __forceinline__ void PrefetchRows(const SkinnyParams& p, int element_bytes) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  const int64_t n = int64_t{blockIdx.x} * kBlockRows + threadIdx.x;
-  if (static_cast<int>(blockIdx.x) >= p.prefetch_blocks || threadIdx.x >= kBlockRows ||
+  const int64_t n = int64_t{blockIdx.x} * Shape::kBlockRows + threadIdx.x;
+  if (static_cast<int>(blockIdx.x) >= p.prefetch_blocks || threadIdx.x >= Shape::kBlockRows ||
       n >= p.columns || p.prefetch_bytes == 0) {
     return;
   }
@@ -65,16 +75,16 @@ __device__ __forceinline__ uint4 LoadStreaming(const void* from) {
   return v;
 }
 
-template <typename T>
-__device__ __forceinline__ void LoadWeights(uint4 (&w)[kFlight][kRowTiles], const SkinnyParams& p,
+template <typename T, typename Shape>
+__device__ __forceinline__ void LoadWeights(typename Shape::Weights& w, const SkinnyParams& p,
                                             int first_turn) {
   const int g = threadIdx.x % kWarpThreads / 4;
 #pragma unroll
-  for (int i = 0; i < kFlight; ++i) {
+  for (int i = 0; i < Shape::kFlight; ++i) {
     const int k = DepthOf(first_turn + i / kPieces, i % kPieces);
 #pragma unroll
-    for (int r = 0; r < kRowTiles; ++r) {
-      const int n = static_cast<int>(blockIdx.x) * kBlockRows + r * 8 + g;
+    for (int r = 0; r < Shape::kRowTiles; ++r) {
+      const int n = static_cast<int>(blockIdx.x) * Shape::kBlockRows + r * 8 + g;
       w[i][r] = make_uint4(0, 0, 0, 0);
       if (n < p.columns && k < p.inner) {
         w[i][r] = LoadStreaming(static_cast<const T*>(p.weight) + int64_t{n} * p.inner + k);
@@ -84,15 +94,15 @@ __device__ __forceinline__ void LoadWeights(uint4 (&w)[kFlight][kRowTiles], cons
 }
 
 // kHalves: groups of eight rows of a.
-template <typename T, int kHalves>
-__device__ __forceinline__ void Multiply(float (&sums)[kRowTiles][(kHalves + 1) / 2][4],
-                                         const uint4 (&w)[kFlight][kRowTiles],
-                                         const SkinnyParams& p, int first_turn) {
+template <typename T, typename Shape, int kHalves>
+__device__ __forceinline__ void Multiply(float (&sums)[Shape::kRowTiles][(kHalves + 1) / 2][4],
+                                         const typename Shape::Weights& w, const SkinnyParams& p,
+                                         int first_turn) {
   const int g = threadIdx.x % kWarpThreads / 4;
   constexpr int kRowGroups = (kHalves + 1) / 2;
-  uint4 a[kFlight][2 * kRowGroups];
+  uint4 a[Shape::kFlight][2 * kRowGroups];
 #pragma unroll
-  for (int i = 0; i < kFlight; ++i) {
+  for (int i = 0; i < Shape::kFlight; ++i) {
     const int k = DepthOf(first_turn + i / kPieces, i % kPieces);
 #pragma unroll
     for (int h = 0; h < 2 * kRowGroups; ++h) {
@@ -104,14 +114,14 @@ __device__ __forceinline__ void Multiply(float (&sums)[kRowTiles][(kHalves + 1) 
     }
   }
 #pragma unroll
-  for (int i = 0; i < kFlight; ++i) {
+  for (int i = 0; i < Shape::kFlight; ++i) {
 #pragma unroll
     for (int m = 0; m < kRowGroups; ++m) {
       const uint4 low = a[i][2 * m], high = a[i][2 * m + 1];
       const uint32_t first[4] = {low.x, high.x, low.y, high.y};
       const uint32_t second[4] = {low.z, high.z, low.w, high.w};
 #pragma unroll
-      for (int r = 0; r < kRowTiles; ++r) {
+      for (int r = 0; r < Shape::kRowTiles; ++r) {
         Mma(sums[r][m], first, w[i][r].x, w[i][r].y, T{});
         Mma(sums[r][m], second, w[i][r].z, w[i][r].w, T{});
       }
@@ -121,32 +131,32 @@ __device__ __forceinline__ void Multiply(float (&sums)[kRowTiles][(kHalves + 1) 
 
 // The bound of two blocks per multiprocessor gives the compiler the registers that it needs to keep
 // both sets of weights in flight; without it, it saves registers and waits for each load.
-template <typename T, typename Out, int kHalves>
+template <typename T, typename Out, typename Shape, int kHalves>
 __global__ void __launch_bounds__(kThreads, 2)
     SkinnyKernel(const __grid_constant__ SkinnyParams p) {
   constexpr int kRowGroups = (kHalves + 1) / 2;
-  constexpr int kSums = kRowTiles * kRowGroups * 4 * kWarpThreads;  // of one warp
+  constexpr int kSums = Shape::kRowTiles * kRowGroups * 4 * kWarpThreads;  // of one warp
   __shared__ float space[kWarps][kSums];
   const int turns = (p.inner + kWarps * kWarpDepth - 1) / (kWarps * kWarpDepth);
   ReleaseSuccessor();
-  uint4 w[kFlight][kRowTiles], next[kFlight][kRowTiles];
-  LoadWeights<T>(w, p, 0);
-  PrefetchRows(p, sizeof(T));
+  typename Shape::Weights w, next;
+  LoadWeights<T, Shape>(w, p, 0);
+  PrefetchRows<Shape>(p, sizeof(T));
   AwaitPredecessor();
-  float sums[kRowTiles][kRowGroups][4] = {};
-  for (int turn = 0; turn < turns; turn += kTurns) {
-    LoadWeights<T>(next, p, turn + kTurns);  // past the end: zeros
-    Multiply<T, kHalves>(sums, w, p, turn);
+  float sums[Shape::kRowTiles][kRowGroups][4] = {};
+  for (int turn = 0; turn < turns; turn += Shape::kTurns) {
+    LoadWeights<T, Shape>(next, p, turn + Shape::kTurns);  // past the end: zeros
+    Multiply<T, Shape, kHalves>(sums, w, p, turn);
 #pragma unroll
-    for (int i = 0; i < kFlight; ++i) {
+    for (int i = 0; i < Shape::kFlight; ++i) {
 #pragma unroll
-      for (int r = 0; r < kRowTiles; ++r) w[i][r] = next[i][r];
+      for (int r = 0; r < Shape::kRowTiles; ++r) w[i][r] = next[i][r];
     }
   }
   const int warp = threadIdx.x / kWarpThreads;
   const int lane = threadIdx.x % kWarpThreads;
 #pragma unroll
-  for (int r = 0; r < kRowTiles; ++r) {
+  for (int r = 0; r < Shape::kRowTiles; ++r) {
 #pragma unroll
     for (int m = 0; m < kRowGroups; ++m) {
 #pragma unroll
@@ -154,33 +164,33 @@ __global__ void __launch_bounds__(kThreads, 2)
         // [m, n]: rows of the fragment are rows of a, columns are weight rows.
         const int row = m * 16 + i / 2 * 8 + lane / 4;
         const int column = r * 8 + 2 * (lane % 4) + i % 2;
-        space[warp][row * kBlockRows + column] = sums[r][m][i];
+        space[warp][row * Shape::kBlockRows + column] = sums[r][m][i];
       }
     }
   }
   __syncthreads();
   for (int entry = threadIdx.x; entry < kSums; entry += kThreads) {
-    const int m = entry / kBlockRows;
-    const int n = static_cast<int>(blockIdx.x) * kBlockRows + entry % kBlockRows;
+    const int m = entry / Shape::kBlockRows;
+    const int n = static_cast<int>(blockIdx.x) * Shape::kBlockRows + entry % Shape::kBlockRows;
     if (m >= p.rows || n >= p.columns) continue;
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < kWarps; ++i) sum += space[i][entry];
-    static_cast<Out*>(p.out)[int64_t{m} * p.columns + n] = FromFloat<Out>(sum);
+    static_cast<Out*>(p.out)[int64_t{m} * p.out_stride + n] = FromFloat<Out>(sum);
   }
 }
 
-template <typename T, typename Out, int kHalves>
+template <typename T, typename Out, typename Shape, int kHalves>
 void LaunchSkinny(SkinnyParams p, const Stream& stream) {
-  auto* kernel = SkinnyKernel<T, Out, kHalves>;
+  auto* kernel = SkinnyKernel<T, Out, Shape, kHalves>;
   int per_multiprocessor = 0;
   CheckCuda(
       cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel, kThreads, 0));
-  const int64_t blocks = CeilDiv(p.columns, kBlockRows);
+  const int64_t blocks = CeilDiv(p.columns, Shape::kBlockRows);
   const int64_t resident =
       int64_t{per_multiprocessor} * DeviceAttribute(cudaDevAttrMultiProcessorCount);
   p.prefetch_blocks = static_cast<int>(std::min(blocks, resident));
-  const int64_t row_bytes = kPrefetchBytesMax / (p.prefetch_blocks * kBlockRows) / 128 * 128;
+  const int64_t row_bytes = kPrefetchBytesMax / (p.prefetch_blocks * Shape::kBlockRows) / 128 * 128;
   p.prefetch_bytes = static_cast<uint32_t>(
       std::min(row_bytes, int64_t{p.inner} * static_cast<int64_t>(sizeof(T))));
   Launch(kernel, Grid(static_cast<unsigned>(blocks), kThreads), stream, p);
@@ -188,20 +198,19 @@ void LaunchSkinny(SkinnyParams p, const Stream& stream) {
 
 }  // namespace
 
-bool FitsSkinnyMatMul(const TensorView& out, const ConstTensorView& a,
-                      const ConstTensorView& weight) {
+bool FitsSkinnyMatMul(const ConstTensorView& a, const ConstTensorView& weight) {
   return a.dtype != DType::kF32 && a.shape[0] <= kSkinnyRowsMax && a.shape[1] % 8 == 0 &&
-         a.row_stride % 8 == 0 && Aligned16(a.data) && Aligned16(weight.data) &&
-         weight.contiguous() && out.contiguous();
+         a.row_stride % 8 == 0 && Aligned16(a.data) && Aligned16(weight.data);
 }
 
 void SkinnyMatMul(const TensorView& out, const ConstTensorView& a, const ConstTensorView& weight,
                   const Stream& stream) {
-  CHECK_LE(a.shape[0], 16);
+  CHECK_LE(a.shape[0], kSkinnyRowsMax);
   const SkinnyParams p = {a.data,
                           weight.data,
                           out.data,
                           a.row_stride,
+                          out.row_stride,
                           static_cast<int>(a.shape[0]),
                           static_cast<int>(weight.shape[0]),
                           static_cast<int>(a.shape[1]),
@@ -210,8 +219,16 @@ void SkinnyMatMul(const TensorView& out, const ConstTensorView& a, const ConstTe
   DispatchFloat(a.dtype, [&](auto tag) {
     using T = decltype(tag);
     if constexpr (sizeof(T) == 2) {
+      const auto by_rows = [&]<typename Out, typename Shape>() {
+        p.rows <= 8 ? LaunchSkinny<T, Out, Shape, 1>(p, stream)
+                    : LaunchSkinny<T, Out, Shape, 2>(p, stream);
+      };
+      const int64_t slots = 2 * DeviceAttribute(cudaDevAttrMultiProcessorCount);
+      const bool three = CeilDiv(p.columns, TwoTiles::kBlockRows) > slots &&
+                         CeilDiv(p.columns, ThreeTiles::kBlockRows) <= slots;
       const auto run = [&]<typename Out>(Out) {
-        p.rows <= 8 ? LaunchSkinny<T, Out, 1>(p, stream) : LaunchSkinny<T, Out, 2>(p, stream);
+        three ? by_rows.template operator()<Out, ThreeTiles>()
+              : by_rows.template operator()<Out, TwoTiles>();
       };
       out.dtype == DType::kF32 ? run(float{}) : run(T{});
     }

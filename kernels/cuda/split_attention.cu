@@ -95,6 +95,7 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads, kManyWarps / kWarps)
   const int warp = static_cast<int>(threadIdx.x / kWarpThreads);
   int* lengths = reinterpret_cast<int*>(shared);
   int* chunks_before = lengths + p.sequences;
+  int* queue = chunks_before + p.sequences + 1;
   float* merge = reinterpret_cast<float*>(shared + Layout::MergeOffset(p.sequences));
   const uint32_t ring =
       SharedAddress(shared + Layout::RingOffset(p.sequences, min(p.group, kUnitHeadsMax))) +
@@ -102,17 +103,18 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads, kManyWarps / kWarps)
 
   ReleaseSuccessor();
   AwaitPredecessor();
+  if (threadIdx.x < kFixedItems) {
+    queue[threadIdx.x] = static_cast<int>(blockIdx.x + threadIdx.x * gridDim.x);
+  }
   CountChunks(p, lengths, chunks_before);
-  TileLoader<T, D, kWarps> loader(p, lengths, chunks_before, ring);
-#pragma unroll
-  for (int i = 0; i < kStages - 1; ++i) loader.Issue();
-
+  TileLoader<T, D, kWarps> loader(p, lengths, chunks_before, queue, ring);
   Accumulator<T, D, kHalves> acc;
   Work work;
-  int stage = 0;
-  for (work.item = static_cast<int>(blockIdx.x);
-       Locate<kWarps>(work, p, lengths, chunks_before, warp);
-       work.item += static_cast<int>(gridDim.x)) {
+  int consumed = 0, stage = 0;
+  for (int index = 0;; ++index) {
+    work.item = queue[index % kQueueSlots];
+    if (!Locate<kWarps>(work, p, lengths, chunks_before, warp)) break;
+    if (threadIdx.x == 0) FetchItem(p, queue, index);
     const int unit_in_head = work.unit % p.units_per_kv_head();
     const int first_head =
         work.unit / p.units_per_kv_head() * p.group + unit_in_head * kUnitHeadsMax;
@@ -120,9 +122,16 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads, kManyWarps / kWarps)
     acc.Reset(static_cast<const T*>(p.q) + work.sequence * p.q_stride + int64_t{first_head} * D,
               heads);
     for (int tile = 0; tile < work.tiles; ++tile) {
-      AwaitCopies<kStages - 2>();
+      while (loader.issued() - consumed < kStages - 1 && loader.Issue(index + 1)) {
+      }
+      if (loader.issued() - consumed == kStages - 1) {
+        AwaitCopies<kStages - 2>();
+      } else {
+        AwaitCopies<0>();
+      }
       __syncwarp();  // this tile has arrived for every lane, and the stage before it is read out
-      loader.Issue();
+      loader.Issue(index + 1);
+      ++consumed;
       const uint32_t keys = ring + static_cast<uint32_t>(stage * Layout::kStageBytes);
       const int first_token = (tile * kWarps + warp) * kTileTokens;
       const int tokens = work.tokens - first_token;

@@ -51,10 +51,11 @@ struct SplitParams {
   int64_t n_max = 0;
   ScoreOutput score_output = ScoreOutput::kNone;
 
-  int sequences = 0;  // S
-  int kv_heads = 0;   // Nkv_local
-  int group = 0;      // Nq_local / Nkv_local
-  int head_dim = 0;   // D
+  int32_t* next_item = nullptr;  // counts chunks handed out; CombinePartials zeroes it again
+  int sequences = 0;             // S
+  int kv_heads = 0;              // Nkv_local
+  int group = 0;                 // Nq_local / Nkv_local
+  int head_dim = 0;              // D
   int chunks_max = 0;
   float scale = 0;
 

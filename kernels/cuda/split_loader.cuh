@@ -13,6 +13,11 @@ namespace tamis::cuda {
 constexpr int kTileTokens = 16;
 constexpr int kStages = 3;
 
+// Items are handed out as blocks get to them: the first two are fixed, further ones are counted
+// off, always one ahead of their use. All warps of a block see the same ones, in order.
+constexpr int kQueueSlots = 4;
+constexpr int kFixedItems = 2;
+
 // One chunk of one unit, as a warp sees it: its tiles are every kWarps-th of the chunk.
 struct Work {
   int item = 0;  // counts (sequence, chunk, unit), the last fastest
@@ -31,7 +36,7 @@ struct SharedLayout {
   static constexpr int kStageBytes = 2 * kTileBytes;  // keys, then values
   static constexpr int kRingBytes = kStages * kStageBytes;
   __host__ __device__ static int MergeOffset(int sequences) {
-    return ((2 * sequences + 1) * 4 + 127) / 128 * 128;
+    return ((2 * sequences + 1 + kQueueSlots) * 4 + 127) / 128 * 128;
   }
   __host__ __device__ static int RingOffset(int sequences, int heads) {
     return (MergeOffset(sequences) + kWarps * heads * (D + 2) * 4 + 127) / 128 * 128;
@@ -81,33 +86,43 @@ __device__ bool Locate(Work& work, const SplitParams& p, const int* lengths,
   return true;
 }
 
-// Runs ahead of the computation and issues the copies of this warp's tiles, across chunks.
+// Thread 0, when the block begins its item `index`: the item after the next one.
+__device__ inline void FetchItem(const SplitParams& p, int* queue, int index) {
+  queue[(index + kFixedItems) % kQueueSlots] =
+      static_cast<int>(gridDim.x) * kFixedItems + atomicAdd(p.next_item, 1);
+}
+
+// Runs ahead of the computation and copies this warp's tiles, across items.
 template <typename T, int D, int kWarps>
 class TileLoader {
  public:
   __device__ TileLoader(const SplitParams& p, const int* lengths, const int* chunks_before,
-                        uint32_t ring)
-      : p_(p), lengths_(lengths), chunks_before_(chunks_before), ring_(ring) {
-    work_.item = static_cast<int>(blockIdx.x);
-    valid_ = Locate<kWarps>(work_, p_, lengths_, chunks_before_, Warp());
-    SkipEmpty();
-    FindRow();
+                        const int* queue, uint32_t ring)
+      : p_(p), lengths_(lengths), chunks_before_(chunks_before), queue_(queue), ring_(ring) {
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy_));
+    Prepare(kFixedItems - 1);
   }
 
-  // Issues one tile into the next stage, or nothing past the end; always closes a copy group.
-  __device__ void Issue() {
-    if (valid_) {
-      const int tokens = work_.tokens - FirstToken();
-      if (p_.whole_tiles && tokens >= kTileTokens) {
-        CopyWholeTile();
-      } else {
-        CopyTile(tokens);
-      }
-      if (++tile_ == work_.tiles) NextItem();
-      FindRow();
+  __device__ int issued() const { return issued_; }
+
+  // Copies one tile into the next stage, as one group; false if there is none in the items up to
+  // `index_max`, which must be in the queue.
+  __device__ bool Issue(int index_max) {
+    if (!prepared_) Prepare(index_max);
+    if (!prepared_) return false;
+    const int tokens = work_.tokens - FirstToken();
+    if (p_.whole_tiles && tokens >= kTileTokens) {
+      CopyWholeTile();
+    } else {
+      CopyTile(tokens);
     }
     CommitCopies();
+    ++issued_;
+    ++tile_;
     stage_ = stage_ + 1 == kStages ? 0 : stage_ + 1;
+    prepared_ = false;
+    Prepare(index_max);
+    return true;
   }
 
  private:
@@ -124,26 +139,26 @@ class TileLoader {
     return ring_ + static_cast<uint32_t>(stage_ * Shared::kStageBytes);
   }
 
-  __device__ void NextItem() {
-    tile_ = 0;
-    work_.item += static_cast<int>(gridDim.x);
-    valid_ = Locate<kWarps>(work_, p_, lengths_, chunks_before_, Warp());
-    SkipEmpty();
-  }
-  __device__ void SkipEmpty() {
-    while (valid_ && work_.tiles == 0) {
-      work_.item += static_cast<int>(gridDim.x);
-      valid_ = Locate<kWarps>(work_, p_, lengths_, chunks_before_, Warp());
+  // Goes on to the next tile, if it is in the items up to `index_max`, and asks where it lies: one
+  // tile before that is needed.
+  __device__ void Prepare(int index_max) {
+    while (tile_ >= work_.tiles) {
+      if (finished_ || index_ == index_max) return;
+      ++index_;
+      work_.item = queue_[index_ % kQueueSlots];
+      finished_ = !Locate<kWarps>(work_, p_, lengths_, chunks_before_, Warp());
+      if (finished_) return;
+      tile_ = 0;
+      head_ = KvHead() * p_.head_stride;
     }
-    head_ = KvHead() * p_.head_stride;
+    FindRow();
+    prepared_ = true;
   }
 
-  // Finds where the tile to come lies, one tile before that is needed. Whole tiles: the row of
-  // their first token. Else lane r < 16 finds the row of token r.
+  // Whole tiles: the row of their first token. Else lane r < 16 finds the row of token r.
   __device__ void FindRow() {
-    row_ = 0;
-    if (!valid_) return;
     const int attended = work_.chunk * kChunkTokens + FirstToken();
+    row_ = 0;
     if (p_.whole_tiles) {
       const int block =
           p_.block_table[int64_t{work_.sequence} * p_.blocks_max + (attended >> p_.block_shift)];
@@ -164,8 +179,8 @@ class TileLoader {
     for (unsigned i = 0; i < kCopies; ++i) {
       const unsigned entry = i * kWarpThreads + Lane();
       const uint32_t to = stage + Layout::Offset(entry / kPieces, entry % kPieces);
-      CopyAsync16(to, keys + i * kWarpThreads * 8);
-      CopyAsync16(to + Shared::kTileBytes, values + i * kWarpThreads * 8);
+      CopyAsync16(to, keys + i * kWarpThreads * 8, policy_);
+      CopyAsync16(to + Shared::kTileBytes, values + i * kWarpThreads * 8, policy_);
     }
   }
 
@@ -191,11 +206,16 @@ class TileLoader {
   const SplitParams& p_;
   const int* lengths_;
   const int* chunks_before_;
+  const int* queue_;
   uint32_t ring_;
+  uint64_t policy_;  // keys and values are read once: they leave the L2 first
   Work work_;
-  bool valid_ = false;
+  bool prepared_ = false;
+  bool finished_ = false;
+  int index_ = -1;
   int tile_ = 0;
   int stage_ = 0;
+  int issued_ = 0;
   int row_ = 0;
   int64_t head_ = 0;  // elements to this KV head
 };
