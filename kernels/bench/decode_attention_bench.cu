@@ -14,13 +14,14 @@ namespace {
 constexpr int64_t kQHeads = 32, kKvHeads = 8, kHeadDim = 128, kBlockTokens = 16;
 constexpr double kTokenBytes = kKvHeads * 2 * kHeadDim * 2;
 
-// Several layers' pages under one shuffled block table.
+// Several layers' pages under one block table, shuffled as after hours of serving or in order.
 struct Cache {
   std::vector<KvPages> layers;
   DecodeBatch batch;
 };
 
-Cache MakeCache(Bench& bench, const std::vector<int32_t>& contexts, int layers) {
+Cache MakeCache(Bench& bench, const std::vector<int32_t>& contexts, int layers,
+                bool shuffled = true) {
   const int64_t longest = *std::max_element(contexts.begin(), contexts.end());
   const int64_t blocks_max = (longest + kBlockTokens - 1) / kBlockTokens;
   const auto sequences = static_cast<int64_t>(contexts.size());
@@ -28,7 +29,7 @@ Cache MakeCache(Bench& bench, const std::vector<int32_t>& contexts, int layers) 
   for (const int32_t context : contexts) num_blocks += (context + kBlockTokens - 1) / kBlockTokens;
   std::vector<int32_t> order(static_cast<size_t>(num_blocks));
   std::iota(order.begin(), order.end(), 0);
-  std::shuffle(order.begin(), order.end(), std::mt19937(1));
+  if (shuffled) std::shuffle(order.begin(), order.end(), std::mt19937(1));
   std::vector<int32_t> table(static_cast<size_t>(sequences * blocks_max), 0);
   size_t next = 0;
   for (int64_t s = 0; s < sequences; ++s) {
@@ -50,11 +51,12 @@ Cache MakeCache(Bench& bench, const std::vector<int32_t>& contexts, int layers) 
   return cache;
 }
 
-void Dense(Bench& bench, const std::string& name, const std::vector<int32_t>& contexts) {
+void Dense(Bench& bench, const std::string& name, const std::vector<int32_t>& contexts,
+           bool shuffled = true) {
   const double tokens = std::accumulate(contexts.begin(), contexts.end(), 0.0);
   // Enough layers that the L2 holds none of the next one, and a few milliseconds a replay.
   const int layers = std::clamp(static_cast<int>(1e9 / (tokens * kTokenBytes)) + 2, 2, 16);
-  const Cache cache = MakeCache(bench, contexts, layers);
+  const Cache cache = MakeCache(bench, contexts, layers, shuffled);
   const auto sequences = static_cast<int64_t>(contexts.size());
   const TensorView q = bench.Random({sequences, kQHeads * kHeadDim}, DType::kBF16);
   const TensorView out = bench.Random({sequences, kQHeads * kHeadDim}, DType::kBF16);
@@ -113,9 +115,11 @@ void BenchDecodeAttention(Bench& bench) {
   Dense(bench, "32K b1", same(1, 32768));
   Dense(bench, "128K b1", same(1, 131072));
   Dense(bench, "128K b4", same(4, 131072));
+  Dense(bench, "128K b1, in order", same(1, 131072), false);
+  Dense(bench, "128K b4, in order", same(4, 131072), false);
   Dense(bench, "32K b8", same(8, 32768));
   Dense(bench, "2K b32", same(32, 2048));
-  Dense(bench, "mixed: 64K, 20000, 5 x 3000, 9 x 100",
+  Dense(bench, "64K, 20000, 5 x 3000, 9 x 100",
         {65536, 20000, 3000, 3000, 3000, 3000, 3000, 100, 100, 100, 100, 100, 100, 100, 100, 100});
   Gathered(bench, 1, 2048);
   Gathered(bench, 4, 2048);

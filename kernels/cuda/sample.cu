@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sample: blocks first summarise pieces of a row (best entry, maximum, sum of exponentials), then
-// one block per row finishes. The tokens that may be drawn are a prefix of the order, so each rule
-// only moves a cutoff. Weights are summed as integers: the same bits on every rank.
+// draw from each piece or list what may still be drawn, then one block per row finishes. The tokens
+// that may be drawn are a prefix of the order, so each rule only moves a cutoff. Weights are summed
+// as integers: the same bits on every rank.
 #include "kernels/backends.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/radix_select.cuh"
@@ -28,9 +29,18 @@ struct SampleArguments {
   const float* min_p;
   const uint64_t* seed;
   const int32_t* position;
-  uint64_t* piece_best;   // [S, kSamplePieces]
-  float2* piece_softmax;  // [S, kSamplePieces] (maximum, sum of exponentials over it)
+  uint64_t* piece_best;            // [S, kSamplePieces]
+  float2* piece_softmax;           // [S, kSamplePieces] (maximum, sum of exponentials over it)
+  uint64_t* piece_drawn;           // [S, kSamplePieces] the best of a piece with noise
+  unsigned long long* piece_mass;  // [S, kSamplePieces]
+  uint64_t* list;                  // [S, kSampleListMax] entries that may be drawn
+  int32_t* list_size;              // [S]; above kSampleListMax: the list is not complete
   int vocab, num_top;
+
+  // Pieces are whole groups of four tokens, which share their random words.
+  __device__ int PieceTokens() const {
+    return ((vocab + kSamplePieces - 1) / kSamplePieces + 3) / 4 * 4;
+  }
 };
 
 __device__ __forceinline__ float2 MergeSoftmax(float2 a, float2 b) {
@@ -57,9 +67,9 @@ __global__ void __launch_bounds__(kPieceThreads)
   ReleaseSuccessor();
   AwaitPredecessor();
   const float* row = a.logits + int64_t{blockIdx.y} * a.vocab;
-  const int piece = (a.vocab + kSamplePieces - 1) / kSamplePieces;
-  const int begin = static_cast<int>(blockIdx.x) * piece;
-  const int end = min(begin + piece, a.vocab);
+  const int begin = static_cast<int>(blockIdx.x) * a.PieceTokens();
+  const int end = min(begin + a.PieceTokens(), a.vocab);
+  if (blockIdx.x + threadIdx.x == 0) a.list_size[blockIdx.y] = 0;
   uint64_t best = 0;
   float2 softmax = make_float2(-INFINITY, 0);
   for (int v = begin + static_cast<int>(threadIdx.x); v < end; v += kPieceThreads) {
@@ -102,59 +112,72 @@ struct Row {
   }
 };
 
-// Where a finishing block finds the entries that may still be drawn: in the whole row, or, if few
-// enough are left, in a list.
+// How row s is drawn from.
+enum class Way {
+  kPieces,  // no rule but min_p: every piece draws, the best wins
+  kList,    // all that may be drawn reaches a known bound: pieces list it
+  kRow,     // neither: the finishing block reads the row again and again
+};
+struct Plan {
+  Way way;
+  float bound;      // of logit / temperature; kList
+  bool needs_mass;  // of the whole row; kList
+};
+
+// Of a small top_k: the top_k-th best of the pieces' best tokens is reached by at least top_k
+// tokens. Of top_p alone: tokens that each weigh less than their even share of what top_p leaves
+// out (the best weighs 1, so that is at least 1 - top_p) are left out together; half of it, for
+// rounding. Whole warps.
+__device__ Plan MakePlan(const Row& row, const uint64_t* piece_best, int top_k, float top_p) {
+  const bool top_k_limits = top_k > 0 && top_k < row.vocab;
+  if (!top_k_limits && top_p >= 1.0f) return {Way::kPieces, 0, false};
+  if (!top_k_limits) {
+    const float share = (1.0f - fmaxf(top_p, 0.0f)) * 0.5f / static_cast<float>(row.vocab);
+    return {Way::kList, row.top + logf(share), true};
+  }
+  if (top_k > kSamplePieces) return {Way::kRow, 0, false};
+  const int lane = threadIdx.x % kWarpThreads;
+  float bound = -INFINITY;
+  static_assert(kSamplePieces == 2 * kWarpThreads);
+  const uint64_t own[2] = {piece_best[lane], piece_best[lane + kWarpThreads]};
+  int before[2] = {0, 0};
+  for (int j = 0; j < kWarpThreads; ++j) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const uint64_t other = __shfl_sync(kFullMask, own[h], j);
+      before[0] += other > own[0] ? 1 : 0;
+      before[1] += other > own[1] ? 1 : 0;
+    }
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    if (before[h] == top_k - 1 && own[h] != 0) bound = row.Scaled(PositionOf(own[h]));
+  }
+  bound = WarpReduce(bound, MaxOp{});
+  if (!(bound > -INFINITY)) return {Way::kRow, 0, false};
+  return {Way::kList, bound, false};
+}
+
+// The best entry of the row and what follows from it. Whole warps.
+__device__ Row MakeRow(const SampleArguments& a, int64_t s, uint64_t* best) {
+  *best = 0;
+  for (int i = threadIdx.x % kWarpThreads; i < kSamplePieces; i += kWarpThreads) {
+    *best = MaxOp{}(*best, a.piece_best[s * kSamplePieces + i]);
+  }
+  *best = WarpReduce(*best, MaxOp{});
+  Row row = {a.logits + s * a.vocab, a.vocab, a.temperature[s], a.min_p[s], 0};
+  if (row.temperature > 0.0f) row.top = row.Scaled(PositionOf(*best));
+  return row;
+}
+
+// Where a finishing block finds the entries that may still be drawn.
 struct Entries {
-  static constexpr int kListMax = 2048;
   const Row& row;
   const uint64_t* list;  // null: the row
   int count;
 
   __device__ uint64_t operator()(int i) const { return list != nullptr ? list[i] : row.Entry(i); }
 };
-
-// A value of logit / temperature that every token which may be drawn reaches; -infinity if that
-// cannot be said cheaply. Of a small top_k: the top_k-th best of the pieces' best tokens is reached
-// by at least top_k tokens. Of top_p alone: tokens that each weigh less than their even share of
-// what top_p leaves out (the best weighs 1, so that is at least 1 - top_p) are left out together;
-// half of it, for rounding.
-__device__ float LowerBound(const Row& row, const uint64_t* piece_best, int top_k, float top_p) {
-  float bound = -INFINITY;
-  if (top_k > 0 && top_k <= kSamplePieces) {
-    for (int i = threadIdx.x % kWarpThreads; i < kSamplePieces; i += kWarpThreads) {
-      int before = 0;
-      for (int j = 0; j < kSamplePieces; ++j) before += piece_best[j] > piece_best[i] ? 1 : 0;
-      if (before == top_k - 1 && piece_best[i] != 0) bound = row.Scaled(PositionOf(piece_best[i]));
-    }
-    return WarpReduce(bound, MaxOp{});
-  }
-  if ((top_k > 0 && top_k < row.vocab) || top_p >= 1.0f) return bound;
-  return row.top + logf((1.0f - fmaxf(top_p, 0.0f)) * 0.5f / static_cast<float>(row.vocab));
-}
-
-// Gathers the row's entries at and above the bound; their number, or -1 if the list is too small.
-// *total gets the mass of the whole row, if it is asked for.
-__device__ int GatherEntries(SelectSpace& space, uint64_t* list, const Row& row, float bound,
-                             unsigned long long* total) {
-  const uint32_t bound_key = OrderKey(bound);
-  if (threadIdx.x == 0) space.bucket = 0;
-  __syncthreads();
-  unsigned long long mass = 0;
-  ForEachEntry(
-      0, row.vocab, [&](int v) { return row.Entry(v); },
-      [&](uint64_t packed) {
-        if (packed == 0) return;
-        if (total != nullptr) mass += row.Mass(packed);
-        if (packed >> 32 < bound_key) return;
-        const int at = atomicAdd(&space.bucket, 1);
-        if (at < Entries::kListMax) list[at] = packed;
-      });
-  mass = BlockReduce(mass, SumOp{}, reinterpret_cast<unsigned long long*>(space.warp_space));
-  if (total != nullptr) *total = mass;
-  const int count = space.bucket;
-  __syncthreads();
-  return count <= Entries::kListMax ? count : -1;
-}
 
 // The packed value from which on tokens may be drawn. `total`: the mass that top_p is a share of
 // where top_k does not limit it; 0 if it is not known.
@@ -193,16 +216,18 @@ __device__ float Noisy(float scaled, uint32_t word) {
   return scaled - logf(-logf(UniformOpen(word)));
 }
 
-// The best of this thread's share of the row, with noise; four tokens share a block of words.
-__device__ uint64_t DrawFromRow(const Row& row, uint64_t cutoff, uint64_t seed, uint64_t position) {
+// The best of this thread's share of [begin, end), with noise; begin is a multiple of four.
+__device__ uint64_t DrawFromRow(const Row& row, int begin, int end, uint64_t cutoff, uint64_t seed,
+                                uint64_t position) {
   uint64_t best = 0;
   float best_value = row.top - 2 * kNoiseMax;
-  for (int first = 4 * static_cast<int>(threadIdx.x); first < row.vocab; first += 4 * kRowThreads) {
+  for (int first = begin + 4 * static_cast<int>(threadIdx.x); first < end;
+       first += 4 * static_cast<int>(blockDim.x)) {
     float scaled[4];
     bool plausible = false;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      scaled[j] = first + j < row.vocab ? row.Scaled(first + j) : -INFINITY;
+      scaled[j] = first + j < end ? row.Scaled(first + j) : -INFINITY;
       plausible |= scaled[j] + kNoiseMax >= best_value;
     }
     if (!plausible) continue;
@@ -237,29 +262,72 @@ __device__ uint64_t DrawFromList(const Entries& entries, uint64_t cutoff, uint64
   return best;
 }
 
+// Lists this thread's share of the entries of [begin, end) at and above the bound; the mass of all
+// of them, if it is asked for.
+__device__ unsigned long long ListEntries(const SampleArguments& a, const Row& row, int64_t s,
+                                          int begin, int end, const Plan& plan) {
+  const uint32_t bound_key = OrderKey(plan.bound);
+  unsigned long long mass = 0;
+  ForEachEntry(
+      begin, end, [&](int v) { return row.Entry(v); },
+      [&](uint64_t packed) {
+        if (packed == 0) return;
+        if (plan.needs_mass) mass += row.Mass(packed);
+        if (packed >> 32 < bound_key) return;
+        const int at = atomicAdd(&a.list_size[s], 1);
+        if (at < kSampleListMax) a.list[s * kSampleListMax + at] = packed;
+      });
+  return mass;
+}
+
+// Block (piece, s).
+__global__ void __launch_bounds__(kPieceThreads)
+    DrawPiecesKernel(const __grid_constant__ SampleArguments a) {
+  __shared__ uint64_t space[kPieceThreads / kWarpThreads];
+  ReleaseSuccessor();
+  AwaitPredecessor();
+  const int64_t s = blockIdx.y;
+  uint64_t likeliest = 0;
+  const Row row = MakeRow(a, s, &likeliest);
+  if (!(row.temperature > 0.0f)) return;
+  const Plan plan = MakePlan(row, a.piece_best + s * kSamplePieces, a.top_k[s], a.top_p[s]);
+  const int begin = static_cast<int>(blockIdx.x) * a.PieceTokens();
+  const int end = min(begin + a.PieceTokens(), a.vocab);
+  const int64_t slot = s * kSamplePieces + blockIdx.x;
+  if (plan.way == Way::kPieces) {
+    uint64_t best =
+        DrawFromRow(row, begin, end, 1, a.seed[s], static_cast<uint64_t>(a.position[s]));
+    best = BlockReduce(best, MaxOp{}, space);
+    if (threadIdx.x == 0) a.piece_drawn[slot] = best;
+  } else if (plan.way == Way::kList) {
+    unsigned long long mass = ListEntries(a, row, s, begin, end, plan);
+    mass = BlockReduce(mass, SumOp{}, reinterpret_cast<unsigned long long*>(space));
+    if (threadIdx.x == 0) a.piece_mass[slot] = mass;
+  }
+}
+
 // A token drawn by the parameters of row s; -1 if none may be drawn.
-__device__ int Draw(SelectSpace& space, uint64_t* list, const SampleArguments& a, const Row& row,
-                    int64_t s) {
+__device__ int Draw(SelectSpace& space, const SampleArguments& a, const Row& row, int64_t s) {
   const int top_k = a.top_k[s];
   const float top_p = a.top_p[s];
-  const bool top_k_limits = top_k > 0 && top_k < row.vocab;
-  const uint64_t* few = nullptr;
-  int count = row.vocab;
-  unsigned long long total = 0;
-  const float bound = LowerBound(row, a.piece_best + s * kSamplePieces, top_k, top_p);
-  if (bound > -INFINITY) {
-    const int gathered =
-        GatherEntries(space, list, row, bound, top_k_limits || top_p >= 1.0f ? nullptr : &total);
-    if (gathered > 0) {
-      few = list;
-      count = gathered;
-    }
-  }
-  const Entries entries = {row, few, count};
-  const uint64_t cutoff = DrawCutoff(space, entries, top_k, top_p, total);
   const auto position = static_cast<uint64_t>(a.position[s]);
-  uint64_t best = few != nullptr ? DrawFromList(entries, cutoff, a.seed[s], position)
-                                 : DrawFromRow(row, cutoff, a.seed[s], position);
+  const Plan plan = MakePlan(row, a.piece_best + s * kSamplePieces, top_k, top_p);
+  uint64_t best = 0;
+  if (plan.way == Way::kPieces) {
+    if (threadIdx.x < kSamplePieces) best = a.piece_drawn[s * kSamplePieces + threadIdx.x];
+  } else {
+    const int size = a.list_size[s];
+    const bool listed = plan.way == Way::kList && size <= kSampleListMax;
+    const Entries entries = {row, listed ? a.list + s * kSampleListMax : nullptr,
+                             listed ? size : row.vocab};
+    unsigned long long total = 0;
+    if (plan.needs_mass) {
+      for (int i = 0; i < kSamplePieces; ++i) total += a.piece_mass[s * kSamplePieces + i];
+    }
+    const uint64_t cutoff = DrawCutoff(space, entries, top_k, top_p, total);
+    best = listed ? DrawFromList(entries, cutoff, a.seed[s], position)
+                  : DrawFromRow(row, 0, row.vocab, cutoff, a.seed[s], position);
+  }
   best = BlockReduce(best, MaxOp{}, space.warp_space);
   return best == 0 ? -1 : PositionOf(best);
 }
@@ -294,26 +362,20 @@ __device__ void WriteTop(SelectSpace& space, const SampleArguments& a, const Row
 __global__ void __launch_bounds__(kRowThreads)
     FinishRowKernel(const __grid_constant__ SampleArguments a) {
   __shared__ SelectSpace space;
-  __shared__ uint64_t list[Entries::kListMax];
   ReleaseSuccessor();
   AwaitPredecessor();
   const int64_t s = blockIdx.x;
-  uint64_t best = 0;
   float2 softmax = make_float2(-INFINITY, 0);
   for (int i = threadIdx.x % kWarpThreads; i < kSamplePieces; i += kWarpThreads) {
-    best = MaxOp{}(best, a.piece_best[s * kSamplePieces + i]);
     softmax = MergeSoftmax(softmax, a.piece_softmax[s * kSamplePieces + i]);
   }
-  best = WarpReduce(best, MaxOp{});
   softmax = WarpMergeSoftmax(softmax);
   const float lse = softmax.x + logf(softmax.y);
-  const int likeliest = PositionOf(best);
-
-  Row row = {a.logits + s * a.vocab, a.vocab, a.temperature[s], a.min_p[s], 0};
-  int token = likeliest;
+  uint64_t likeliest = 0;
+  const Row row = MakeRow(a, s, &likeliest);
+  int token = PositionOf(likeliest);
   if (row.temperature > 0.0f) {
-    row.top = row.Scaled(likeliest);
-    const int drawn = Draw(space, list, a, row, s);
+    const int drawn = Draw(space, a, row, s);
     if (drawn >= 0) token = drawn;  // none: all logits are NaN
   }
   if (threadIdx.x == 0) {
@@ -349,8 +411,14 @@ void Sample(TensorView tokens, TensorView logprobs, TensorView top_tokens, Tenso
   a.num_top = static_cast<int>(top_tokens.shape[1]);
   a.piece_best = scratch.Take({pieces}, DType::kU64).As<uint64_t>();
   a.piece_softmax = reinterpret_cast<float2*>(scratch.Take({pieces, 2}, DType::kF32).data);
+  a.piece_drawn = scratch.Take({pieces}, DType::kU64).As<uint64_t>();
+  a.piece_mass =
+      reinterpret_cast<unsigned long long*>(scratch.Take({pieces}, DType::kU64).As<uint64_t>());
+  a.list = scratch.Take({sequences, kSampleListMax}, DType::kU64).As<uint64_t>();
+  a.list_size = scratch.Take({sequences}, DType::kI32).As<int32_t>();
   const dim3 piece_blocks(kSamplePieces, static_cast<unsigned>(sequences));
   Launch(SummariseKernel, Grid(piece_blocks, kPieceThreads), stream, a);
+  Launch(DrawPiecesKernel, Grid(piece_blocks, kPieceThreads), stream, a);
   Launch(FinishRowKernel, Grid(static_cast<unsigned>(sequences), kRowThreads), stream, a);
 }
 

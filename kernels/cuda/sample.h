@@ -4,6 +4,7 @@
 
 namespace tamis::cuda {
 
-constexpr int kSamplePieces = 64;  // of a row, summarised in parallel
+constexpr int kSamplePieces = 64;     // of a row, read in parallel
+constexpr int kSampleListMax = 2048;  // entries of a row that top_k or top_p may leave
 
 }  // namespace tamis::cuda

@@ -23,7 +23,7 @@ size_t OpScratchBytes(const ScratchLimits& limits) {
   const int64_t logits = limits.k_max > 0 ? 4 * rows * (chunks * kAttentionChunkTokens + 1) : 0;
   const int64_t selection_rows = limits.num_seqs_max * std::max<int64_t>(1, limits.kv_heads_local);
   const int64_t merge = selection_rows * limits.num_ranks * (12 * limits.k_max + 4);
-  const int64_t sample = 16 * limits.num_seqs_max * kSamplePieces;
+  const int64_t sample = limits.num_seqs_max * (32 * kSamplePieces + 8 * kSampleListMax + 4);
   const auto product = static_cast<int64_t>(kCublasWorkspaceBytes);
   return static_cast<size_t>(std::max({partials + logits, merge, sample, product}) + kSlack);
 }

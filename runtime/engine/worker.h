@@ -19,8 +19,7 @@ namespace tamis {
 struct WorkerConfig {
   StepLimits limits;
   KvCacheConfig kv;
-  SelectionConfig selection = {};
-  SelectionObserver observer = nullptr;  // sees every filter layer of every step
+  LayerGroups groups;
   DeviceKind device = DeviceKind::kCpu;
 };
 
@@ -61,7 +60,6 @@ class Worker {
   int32_t* table(size_t group, int32_t slot_idx);
 
   WorkerConfig config_;
-  SelectionLayers layers_;
   ModelConfig model_;
   ModelShard shard_;
   ModelWeights weights_;

@@ -78,7 +78,7 @@ struct FilterOutcome {
   ConstTensorView context_lens;  // i32 [S]
   SelectionPeers peers;
 };
-using SelectionObserver = std::function<void(const FilterOutcome&, const Stream&)>;
+using SelectionObserver = std::function<void(const FilterOutcome&)>;
 
 DecodeBatch DecodeBatchOf(const StepInputs& inputs, int group);
 

@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "kernels/device.h"
 #include "kernels/order_key.h"
 
 namespace tamis {
@@ -152,8 +151,8 @@ void CheckSelection(const FilterOutcome& outcome, Control& control, const Stream
 
 }  // namespace
 
-SelectionObserver MakeSelectionCheck(Control& control) {
-  return [&control](const FilterOutcome& outcome, const Stream& stream) {
+SelectionObserver MakeSelectionCheck(Control& control, const Stream& stream) {
+  return [&control, &stream](const FilterOutcome& outcome) {
     CheckSelection(outcome, control, stream);
   };
 }
