@@ -105,6 +105,16 @@ v1::SamplingOptions ToOptions(const SamplingFlags& flags) {
   return options;
 }
 
+v1::SelectionOptions ToOptions(const SelectionFlags& flags) {
+  v1::SelectionOptions options;
+  if (flags.mode == "auto") options.set_mode(v1::SELECTION_MODE_AUTO);
+  if (flags.mode == "on") options.set_mode(v1::SELECTION_MODE_ON);
+  if (flags.mode == "off") options.set_mode(v1::SELECTION_MODE_OFF);
+  if (flags.num_selected_tokens) options.set_num_selected_tokens(*flags.num_selected_tokens);
+  if (flags.selected_fraction) options.set_selected_fraction(*flags.selected_fraction);
+  return options;
+}
+
 Answer Ask(v1::Inference::Stub& stub, const v1::GenerateRequest& request,
            std::optional<double> timeout_s,
            const std::function<void(const std::string&)>& on_text) {

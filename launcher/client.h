@@ -29,10 +29,17 @@ struct SamplingFlags {
   std::optional<int32_t> logprobs;
 };
 
+struct SelectionFlags {
+  std::string mode;  // auto, on, off, or empty
+  std::optional<int32_t> num_selected_tokens;
+  std::optional<double> selected_fraction;
+};
+
 struct ClientFlags {
   std::string target = "127.0.0.1:50051";
   std::optional<double> timeout_s;  // of the whole answer
   SamplingFlags sampling;
+  SelectionFlags selection;
 };
 
 struct GenerateFlags {
@@ -66,6 +73,7 @@ struct Answer {
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target);
 
 v1::SamplingOptions ToOptions(const SamplingFlags& flags);
+v1::SelectionOptions ToOptions(const SelectionFlags& flags);
 
 // Sends the request and calls `on_text` for every piece of text. SIGINT and SIGTERM, which
 // CatchSignals must have caught, cancel the call.

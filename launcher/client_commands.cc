@@ -26,6 +26,7 @@ bool Turn(v1::Inference::Stub& stub, const ClientFlags& flags, v1::ChatMessages*
   v1::GenerateRequest request;
   *request.mutable_chat() = *chat;
   *request.mutable_sampling() = ToOptions(flags.sampling);
+  *request.mutable_selection() = ToOptions(flags.selection);
   const Answer answer = Ask(stub, request, flags.timeout_s, PrintPiece);
   std::cout << std::endl;
   if (!answer.status.ok()) {
@@ -56,6 +57,7 @@ int RunGenerate(const GenerateFlags& flags) {
     request.mutable_token_ids()->mutable_ids()->Add(flags.token_ids.begin(), flags.token_ids.end());
   }
   *request.mutable_sampling() = ToOptions(flags.client.sampling);
+  *request.mutable_selection() = ToOptions(flags.client.selection);
 
   const auto stub = v1::Inference::NewStub(MakeChannel(flags.client.target));
   const Answer answer = Ask(*stub, request, flags.client.timeout_s, [&](const std::string& text) {

@@ -16,6 +16,7 @@
 #include "runtime/engine/memory_budget.h"
 #include "runtime/load/load_model.h"
 #include "runtime/load/progress.h"
+#include "runtime/model/selection_check.h"
 #include "runtime/status_macros.h"
 #include "spdlog/spdlog.h"
 
@@ -84,6 +85,7 @@ SchedulerConfig SizeCache(const ServeConfig& config, const ModelConfig& model,
   scheduler.max_num_batched_tokens = config.schedule.max_num_batched_tokens;
   scheduler.max_waiting = config.schedule.max_waiting;
   scheduler.block_tokens = config.cache.block_size;
+  scheduler.selection = config.selection;
   const KvRequest request{config.cache.num_blocks, config.cache.bytes};
   const int64_t default_bytes = kDefaultCpuKvBytes / world.size;
   scheduler.max_model_len = config.model.max_model_len;
@@ -128,7 +130,8 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
   const ModelShard shard = ShardModel(model.num_q_heads, model.num_kv_heads, model.ffn_size,
                                       model.vocab_size, world.rank, world.size);
   WorkerConfig worker;
-  worker.groups = DenseLayerGroups(model.num_layers);
+  worker.selection = config.selection;
+  if (config.selection.debug_check) worker.observer = MakeSelectionCheck(control);
   worker.kv.block_tokens = config.cache.block_size;
   worker.kv.dtype = loaded.dtype;
   loaded.scheduler =
@@ -136,6 +139,13 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
   if (const std::string problem = SchedulerConfigProblem(loaded.scheduler); !problem.empty()) {
     return absl::InvalidArgumentError(problem);
   }
+  if (const std::string problem = SelectionConfigProblem(config.selection, model.num_layers,
+                                                         loaded.scheduler.max_model_len);
+      !problem.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("selection: ", problem));
+  }
+  loaded.scheduler.num_groups =
+      MakeSelectionLayers(config.selection, model.num_layers).groups.num_groups;
   worker.kv.num_blocks = loaded.scheduler.num_blocks;
   worker.limits = StepLimitsOf(loaded.scheduler);
   if (world.rank == 0) {

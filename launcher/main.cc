@@ -62,6 +62,14 @@ void AddClient(CLI::App* app, ClientFlags* flags) {
   app->add_option("--stop-token-ids", sampling->stop_token_ids, "ids, separated by commas")
       ->delimiter(',');
   app->add_flag("--ignore-eos", sampling->ignore_eos, "go on after the end-of-sequence token");
+  SelectionFlags* selection = &flags->selection;
+  app->add_option("--selection", selection->mode, "sparse decoding: auto, on, off (default auto)")
+      ->check(CLI::IsMember({"auto", "on", "off"}));
+  CLI::Option* count = app->add_option("--num-selected-tokens", selection->num_selected_tokens,
+                                       "tokens that sparse layers attend to (default: server's)");
+  app->add_option("--selected-fraction", selection->selected_fraction,
+                  "the same as a fraction of what competes, (0, 1]")
+      ->excludes(count);
 }
 
 void AddGenerate(CLI::App* app, GenerateFlags* flags) {

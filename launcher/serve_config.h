@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "runtime/model/selection_config.h"
 
 namespace tamis {
 
@@ -40,6 +41,7 @@ struct ServeConfig {
     int64_t max_num_batched_tokens = 512;
     int64_t max_waiting = 256;
   } schedule;
+  SelectionConfig selection;
   struct Server {
     std::string host = "127.0.0.1";
     int64_t port = 50051;

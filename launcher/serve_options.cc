@@ -1,99 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of options. Names follow vLLM's where it has one.
-#include <cmath>
 #include <limits>
-#include <type_traits>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "launcher/option_kinds.h"
+#include "launcher/selection_options.h"
 #include "launcher/serve_config.h"
 
 namespace tamis {
 namespace {
-
-template <typename T>
-using Field = T& (*)(ServeConfig&);
-
-template <typename T>
-T Read(Field<T> field, const ServeConfig& config) {
-  ServeConfig copy = config;
-  return field(copy);
-}
-
-ServeOption Text(std::string name, std::string help, Field<std::string> field) {
-  return {name, std::move(help),
-          [=](const std::string& value, ServeConfig* config) {
-            if (value.empty()) return absl::StrCat("--", name, ": empty");
-            field(*config) = value;
-            return std::string();
-          },
-          [=](const ServeConfig& config) { return Read(field, config); }};
-}
-
-ServeOption Choice(std::string name, std::string help, Field<std::string> field,
-                   std::vector<std::string> allowed) {
-  help += absl::StrCat(": ", absl::StrJoin(allowed, ", "));
-  return {name, std::move(help),
-          [=](const std::string& value, ServeConfig* config) {
-            for (const std::string& choice : allowed) {
-              if (value == choice) {
-                field(*config) = value;
-                return std::string();
-              }
-            }
-            return absl::StrCat("--", name, ": \"", value, "\"; allowed are ",
-                                absl::StrJoin(allowed, ", "));
-          },
-          [=](const ServeConfig& config) { return Read(field, config); }};
-}
-
-template <typename T>
-ServeOption Number(std::string name, std::string help, Field<T> field, T low, T high) {
-  return {name, std::move(help),
-          [=](const std::string& value, ServeConfig* config) {
-            T number = 0;
-            bool parsed = false;
-            if constexpr (std::is_floating_point_v<T>) {
-              parsed = absl::SimpleAtod(value, &number);
-            } else {
-              parsed = absl::SimpleAtoi(value, &number);
-            }
-            if (!parsed || !(number >= low && number <= high)) {
-              return absl::StrCat("--", name, ": \"", value, "\"; allowed is a number in [", low,
-                                  ", ", high, "]");
-            }
-            field(*config) = number;
-            return std::string();
-          },
-          [=](const ServeConfig& config) {
-            const T number = Read(field, config);
-            return absl::StrCat(number);
-          }};
-}
-
-// A whole number with an optional suffix KiB, MiB or GiB.
-ServeOption Bytes(std::string name, std::string help, Field<int64_t> field) {
-  return {name, std::move(help),
-          [=](const std::string& value, ServeConfig* config) {
-            const size_t digits = value.find_first_not_of("0123456789");
-            const std::string suffix = digits == std::string::npos ? "" : value.substr(digits);
-            const int shift = suffix.empty()    ? 0
-                              : suffix == "KiB" ? 10
-                              : suffix == "MiB" ? 20
-                              : suffix == "GiB" ? 30
-                                                : -1;
-            int64_t number = 0;
-            if (shift < 0 || !absl::SimpleAtoi(value.substr(0, digits), &number) ||
-                number > (std::numeric_limits<int64_t>::max() >> shift)) {
-              return absl::StrCat("--", name, ": \"", value,
-                                  "\"; allowed is a whole number, or one with KiB, MiB or GiB");
-            }
-            field(*config) = number << shift;
-            return std::string();
-          },
-          [=](const ServeConfig& config) { return absl::StrCat(Read(field, config)); }};
-}
 
 constexpr int64_t kTokensMax = 1 << 24;
 constexpr double kSecondsMax = 86400;
@@ -199,6 +113,7 @@ std::vector<ServeOption> ServeOptions() {
   AddRankOptions(&options);
   AddCacheOptions(&options);
   AddScheduleOptions(&options);
+  AddSelectionOptions(&options);
   AddServerOptions(&options);
   return options;
 }

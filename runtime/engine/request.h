@@ -6,9 +6,12 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "runtime/model/selection_config.h"
 
 namespace tamis {
 
@@ -22,6 +25,12 @@ struct SamplingParams {
   bool ignore_eos = false;
   std::vector<int32_t> stop_token_ids;
   int32_t num_logprobs = -1;  // -1 = none, 0 = the sampled token's, n = the n most likely too
+};
+
+// How this request selects; everything else about selection is the server's.
+struct SelectionParams {
+  SelectionMode mode = SelectionMode::kAuto;
+  std::optional<SelectionBudget> budget;  // none = the server's
 };
 
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kAbort };
@@ -46,6 +55,7 @@ struct Request {
   std::string id;
   std::vector<int32_t> prompt;  // not empty
   SamplingParams sampling;
+  SelectionParams selection;
   std::vector<int32_t> eos_token_ids;
   std::chrono::steady_clock::time_point arrival;
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();

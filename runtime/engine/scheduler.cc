@@ -45,6 +45,23 @@ TokenLogprobs LogprobsOf(const StepResult& result, size_t row, int32_t num_logpr
   return logprobs;
 }
 
+// A request may not ask for what the server does not do.
+std::string SelectionProblem(const SchedulerConfig& config, const Request& request) {
+  const SelectionParams& selection = request.selection;
+  if (!config.selection.enabled()) {
+    if (selection.mode != SelectionMode::kOn && !selection.budget) return "";
+    return "selection: this server has no filter layers, so only mode off and auto without "
+           "num_selected_tokens are allowed";
+  }
+  if (!selection.budget) return "";
+  const int64_t num_tokens_max =
+      std::min(config.max_model_len,
+               static_cast<int64_t>(request.prompt.size()) + request.sampling.max_tokens);
+  const std::string problem = SelectionBudgetProblem(config.selection, *selection.budget,
+                                                     num_tokens_max, config.max_model_len);
+  return problem.empty() ? "" : "selection: " + problem;
+}
+
 }  // namespace
 
 std::string SchedulerConfigProblem(const SchedulerConfig& config) {
@@ -88,7 +105,7 @@ std::string RequestProblem(const SchedulerConfig& config, const Request& request
            std::to_string(config.max_logprobs);
   }
   if (!request.on_token) return "on_token is not set";
-  return "";
+  return SelectionProblem(config, request);
 }
 
 Scheduler::Scheduler(const SchedulerConfig& config) : config_(config) {

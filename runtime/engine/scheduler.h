@@ -26,6 +26,7 @@ struct SchedulerConfig {
   int num_groups = 1;                    // layer groups
   int64_t max_waiting = 256;             // requests beyond those that fill the slots
   int64_t max_logprobs = 20;             // per token, of one request
+  SelectionConfig selection = {};
 };
 
 // Empty, or one sentence naming the field, its value and what is allowed.
@@ -42,11 +43,17 @@ struct Sequence {
   int32_t slot = -1;                         // -1 = waits
   int64_t num_planned = 0;                   // tokens whose KV is there after the planned steps
   bool decoding = false;                     // sampled since it was admitted
+  int64_t sparse_from = -1;                  // the first position decoded sparsely, ever; -1 = none
   std::vector<std::vector<int32_t>> blocks;  // per layer group; empty while it waits
 
   int64_t num_tokens() const {
     return static_cast<int64_t>(request->prompt.size() + generated.size());
   }
+  // What may be prefilled. The KV of later tokens depends on what was selected for them, so they
+  // are replayed: decoded again, though they are known.
+  int64_t num_prefill() const { return sparse_from >= 0 ? sparse_from : num_tokens(); }
+  bool prefilling() const { return !decoding && num_planned < num_prefill(); }
+  bool replaying() const { return !decoding && num_planned >= num_prefill(); }
   int32_t token(int64_t position) const {
     const size_t i = static_cast<size_t>(position);
     const size_t prompt_size = request->prompt.size();
@@ -92,13 +99,14 @@ class Scheduler {
 
   // The stages of Schedule.
   void PlanDecodes(StepPlan* plan);
+  void PlanDecode(Sequence& sequence, StepPlan* plan);
   void PlanPrefills(StepPlan* plan, int64_t* tokens_left);
   void AdmitWaiting(StepPlan* plan, int64_t* tokens_left);
   void PlanChunk(Sequence& sequence, StepPlan* plan, int64_t* tokens_left);
 
   // Blocks of every group for the sequence's first `num_tokens` tokens.
   void Grant(Sequence& sequence, int64_t num_tokens, StepPlan* plan);
-  // Makes the youngest running sequence wait again, to be recomputed.
+  // Makes the youngest running sequence wait again, to be prefilled and replayed.
   void PreemptYoungest();
   // Gives blocks and slot back; the caller removes it from running_.
   void Free(Sequence& sequence);

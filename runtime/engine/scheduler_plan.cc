@@ -16,7 +16,8 @@ void AddPart(const Sequence& sequence, int64_t num_tokens, StepPlan* plan) {
   part.slot = sequence.slot;
   part.position = static_cast<int32_t>(sequence.num_planned);
   part.num_tokens = static_cast<int32_t>(num_tokens);
-  part.is_decode = sequence.decoding;
+  part.is_decode = !sequence.prefilling();
+  part.is_replay = sequence.replaying();
   part.samples = sequence.num_planned + num_tokens == sequence.num_tokens();
   if (part.samples) {
     const SamplingParams& sampling = sequence.request->sampling;
@@ -53,21 +54,35 @@ void Scheduler::PlanDecodes(StepPlan* plan) {
   // Oldest first; the victims are at the end of running_, so nobody planned here is preempted.
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = at(running_[i]);
-    if (!sequence.decoding) continue;
+    if (sequence.prefilling()) continue;
     const int64_t blocks_needed =
         BlocksFor(sequence.num_planned + 1) - static_cast<int64_t>(sequence.blocks[0].size());
     while (i < running_.size() && blocks_free() < blocks_needed) PreemptYoungest();
     if (i >= running_.size()) break;  // it was the youngest itself
     Grant(sequence, sequence.num_planned + 1, plan);
-    AddPart(sequence, 1, plan);
-    ++sequence.num_planned;
+    PlanDecode(sequence, plan);
   }
+}
+
+void Scheduler::PlanDecode(Sequence& sequence, StepPlan* plan) {
+  const Request& request = *sequence.request;
+  AddPart(sequence, 1, plan);
+  PlanSequence& part = plan->sequences.back();
+  part.selection =
+      PlanSelection(config_.selection, request.selection.mode,
+                    request.selection.budget.value_or(config_.selection.budget),
+                    sequence.num_planned + 1, static_cast<int64_t>(request.prompt.size()));
+  if (part.selection.sparse() && sequence.sparse_from < 0) {
+    sequence.sparse_from = sequence.num_planned;
+  }
+  if (part.is_replay) plan->token_ids.push_back(sequence.token(sequence.num_planned));
+  ++sequence.num_planned;
 }
 
 void Scheduler::PlanPrefills(StepPlan* plan, int64_t* tokens_left) {
   for (const int32_t slot : running_) {
     if (*tokens_left == 0) return;
-    if (!at(slot).decoding) PlanChunk(at(slot), plan, tokens_left);
+    if (at(slot).prefilling()) PlanChunk(at(slot), plan, tokens_left);
   }
 }
 
@@ -90,7 +105,7 @@ void Scheduler::AdmitWaiting(StepPlan* plan, int64_t* tokens_left) {
 }
 
 void Scheduler::PlanChunk(Sequence& sequence, StepPlan* plan, int64_t* tokens_left) {
-  const int64_t num_tokens = std::min(*tokens_left, sequence.num_tokens() - sequence.num_planned);
+  const int64_t num_tokens = std::min(*tokens_left, sequence.num_prefill() - sequence.num_planned);
   CHECK_GT(num_tokens, 0) << "slot " << sequence.slot << " has nothing to prefill";
   AddPart(sequence, num_tokens, plan);
   for (int64_t i = 0; i < num_tokens; ++i) {
@@ -125,6 +140,7 @@ void Scheduler::PreemptYoungest() {
   again.request = std::move(victim.request);
   again.arrival_idx = victim.arrival_idx;
   again.generated = std::move(victim.generated);
+  again.sparse_from = victim.sparse_from;
   again.blocks.resize(pools_.size());
   Free(victim);
   waiting_.push_front(std::move(again));

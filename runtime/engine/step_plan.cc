@@ -14,7 +14,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "plans travel as they lie in memory");
 
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kVersion = 2;
 constexpr size_t kChecksumBytes = sizeof(uint64_t);
 
 // FNV-1a: every byte's step is a bijection of the state, so no single changed byte goes unseen.
@@ -105,6 +105,7 @@ void Pass(Codec& codec,
   codec(record.position);
   codec(record.num_tokens);
   codec(record.is_decode);
+  codec(record.is_replay);
   codec(record.samples);
   codec(record.temperature);
   codec(record.top_k);
@@ -112,8 +113,13 @@ void Pass(Codec& codec,
   codec(record.min_p);
   codec(record.seed);
   codec(record.num_logprobs);
+  codec(record.selection.candidate_begin);
+  codec(record.selection.candidate_end);
+  codec(record.selection.k);
+  codec(record.selection.sink_end);
+  codec(record.selection.tail_begin);
 }
-constexpr size_t kSequenceBytes = 7 * 4 + 2 * 1 + 8 + 4;
+constexpr size_t kSequenceBytes = 12 * 4 + 3 * 1 + 8;
 
 template <typename Codec, typename Record>
 void Pass(Codec& codec,
@@ -162,10 +168,14 @@ std::string DescribePlan(const StepPlan& plan) {
   if (plan.kind == PlanKind::kIdle) return name + ": idle";
   if (plan.kind == PlanKind::kShutdown) return name + ": shutdown";
   int64_t num_decodes = 0;
-  for (const PlanSequence& part : plan.sequences) num_decodes += part.is_decode ? 1 : 0;
+  int64_t num_prefill_tokens = 0;
+  for (const PlanSequence& part : plan.sequences) {
+    num_decodes += part.is_decode ? 1 : 0;
+    num_prefill_tokens += part.is_decode ? 0 : part.num_tokens;
+  }
   const int64_t num_prefills = static_cast<int64_t>(plan.sequences.size()) - num_decodes;
   return name + ": " + std::to_string(num_decodes) + " decode, " + std::to_string(num_prefills) +
-         " prefill " + std::to_string(plan.token_ids.size()) + " tokens";
+         " prefill " + std::to_string(num_prefill_tokens) + " tokens";
 }
 
 void EncodeStepPlan(const StepPlan& plan, std::string* bytes) {

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/model/selection_plan.h"
+
 namespace tamis {
 
 enum class PlanKind : uint8_t {
@@ -23,7 +25,11 @@ struct PlanSequence {
   int32_t position = 0;    // of its first token in this step
   int32_t num_tokens = 0;  // 1 when decoding
   bool is_decode = false;  // its token is what the slot sampled last; else it is in token_ids
-  bool samples = false;    // decoding, or the last chunk of a prefill
+  // Decodes a token that is known, in token_ids: its KV depends on what sparse decoding selected.
+  bool is_replay = false;
+  bool samples = false;  // decoding, the last chunk of a prefill, or the last replayed token
+
+  SelectionPlan selection;  // of a decoding one
 
   // Meaningful where `samples`; see SamplingParams.
   float temperature = 0.0f;
@@ -63,7 +69,7 @@ struct StepPlan {
   std::vector<int32_t> block_ids;  // per grant: count ids of group 0, count of group 1, ...
 
   std::vector<PlanSequence> sequences;  // decoding ones first
-  std::vector<int32_t> token_ids;       // of the prefill chunks, one after the other
+  std::vector<int32_t> token_ids;       // replayed and to prefill, in the sequences' order
 
   // Empties the lists; keeps their memory.
   void Clear();

@@ -34,6 +34,7 @@ void ReserveStep(const StepLimits& limits, int64_t blocks_max, HostStep* step) {
     values->reserve(slots);
   }
   step->seed.reserve(slots);
+  step->selection.reserve(slots);
   for (HostStep::Group& group : step->groups) {
     group.token_slots.reserve(tokens);
     group.block_table.reserve(slots * static_cast<size_t>(blocks_max));
@@ -45,21 +46,22 @@ void ReserveStep(const StepLimits& limits, int64_t blocks_max, HostStep* step) {
 Worker::Worker(const WorkerConfig& config, const ModelConfig& model, const ModelShard& shard,
                ModelWeights weights, Collectives& collectives)
     : config_(config),
+      layers_(MakeSelectionLayers(config.selection, model.num_layers)),
       model_(model),
       shard_(shard),
       weights_(std::move(weights)),
       collectives_(collectives),
       stream_(MakeStream(config.device)),
-      kv_(model, shard, config.kv, config.groups, config.device),
+      kv_(model, shard, config.kv, layers_.groups, config.device),
       act_(AllocateActivations(model, shard, weights_.dtype, config.device, config.limits)),
       scratch_(Buffer(MemoryOf(config.device),
                       ScratchBytes(model, shard, weights_.dtype, config.device, config.limits),
                       "scratch")),
-      inputs_(config.limits, config.groups.num_groups, config.kv.block_tokens, config.device),
+      inputs_(config.limits, layers_.groups.num_groups, config.kv.block_tokens, config.device),
       done_(config.device) {
   const StepLimits& limits = config_.limits;
   CHECK_EQ(limits.logit_rows_max, limits.num_slots) << "every slot may sample in one step";
-  const size_t num_groups = static_cast<size_t>(config_.groups.num_groups);
+  const size_t num_groups = static_cast<size_t>(layers_.groups.num_groups);
   const size_t num_slots = static_cast<size_t>(limits.num_slots);
   slots_.resize(num_slots);
   sampled_.reserve(num_slots);
@@ -86,7 +88,9 @@ void Worker::Launch(const StepPlan& plan) {
 
   BuildStep(plan);
   const StepInputs& inputs = inputs_.Upload(host_step_, stream_);
-  const LlamaContext context{model_, shard_, weights_, kv_, act_, collectives_, scratch_, stream_};
+  const LlamaContext context{
+      model_,       shard_,   weights_, kv_,      act_,
+      collectives_, scratch_, stream_,  &layers_, config_.observer ? &config_.observer : nullptr};
   Forward(context, inputs);
   SampleStep(context, inputs);
   CopyResults(inputs);
@@ -157,11 +161,11 @@ void Worker::BuildStep(const StepPlan& plan) {
   for (const PlanSequence& part : plan.sequences) {
     CHECK(!part.is_decode || (part.num_tokens == 1 && host_step_.prefill_context_lens.empty()))
         << "decoding sequences come first, with one token each";
-    if (!part.is_decode) {
-      CHECK_LE(next_token + static_cast<size_t>(part.num_tokens), plan.token_ids.size());
-    }
+    const bool known = !part.is_decode || part.is_replay;
+    const size_t num_known = known ? static_cast<size_t>(part.num_tokens) : 0;
+    CHECK_LE(next_token + num_known, plan.token_ids.size()) << "step " << plan.step_id;
     AddTokens(part, plan.token_ids.data() + next_token);
-    if (!part.is_decode) next_token += static_cast<size_t>(part.num_tokens);
+    next_token += num_known;
     if (part.samples) AddSampling(part);
   }
   CHECK_EQ(next_token, plan.token_ids.size()) << "step " << plan.step_id;
@@ -177,9 +181,10 @@ void Worker::AddTokens(const PlanSequence& part, const int32_t* token_ids) {
 
   const int32_t context_len = static_cast<int32_t>(s.num_tokens);
   if (part.is_decode) {
-    host_step_.token_ids.push_back(0);
-    host_step_.from_slot.push_back(part.slot);
+    host_step_.token_ids.push_back(part.is_replay ? token_ids[0] : 0);
+    host_step_.from_slot.push_back(part.is_replay ? -1 : part.slot);
     host_step_.decode_context_lens.push_back(context_len);
+    host_step_.selection.push_back(part.selection);
   } else {
     std::vector<int32_t>& starts = host_step_.prefill_query_starts;
     if (starts.empty()) starts.push_back(0);

@@ -19,7 +19,8 @@ namespace tamis {
 struct WorkerConfig {
   StepLimits limits;
   KvCacheConfig kv;
-  LayerGroups groups;
+  SelectionConfig selection = {};
+  SelectionObserver observer = nullptr;  // sees every filter layer of every step
   DeviceKind device = DeviceKind::kCpu;
 };
 
@@ -60,6 +61,7 @@ class Worker {
   int32_t* table(size_t group, int32_t slot_idx);
 
   WorkerConfig config_;
+  SelectionLayers layers_;
   ModelConfig model_;
   ModelShard shard_;
   ModelWeights weights_;

@@ -156,7 +156,8 @@ void FilterLayer(const LlamaContext& c, const StepInputs& inputs, int64_t layer_
                        RowsOf(pages).rows_per_block, c.stream);
   if (c.observer != nullptr) {
     (*c.observer)(
-        {layer_idx, selection, candidates, step.scores, inputs.decode_context_lens, peers});
+        {layer_idx, selection, candidates, step.scores, inputs.decode_context_lens, peers},
+        c.stream);
   }
 }
 

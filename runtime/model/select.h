@@ -78,7 +78,7 @@ struct FilterOutcome {
   ConstTensorView context_lens;  // i32 [S]
   SelectionPeers peers;
 };
-using SelectionObserver = std::function<void(const FilterOutcome&)>;
+using SelectionObserver = std::function<void(const FilterOutcome&, const Stream&)>;
 
 DecodeBatch DecodeBatchOf(const StepInputs& inputs, int group);
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/device.h"
 #include "kernels/order_key.h"
 
 namespace tamis {
@@ -151,8 +152,8 @@ void CheckSelection(const FilterOutcome& outcome, Control& control, const Stream
 
 }  // namespace
 
-SelectionObserver MakeSelectionCheck(Control& control, const Stream& stream) {
-  return [&control, &stream](const FilterOutcome& outcome) {
+SelectionObserver MakeSelectionCheck(Control& control) {
+  return [&control](const FilterOutcome& outcome, const Stream& stream) {
     CheckSelection(outcome, control, stream);
   };
 }

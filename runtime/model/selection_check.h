@@ -3,14 +3,13 @@
 // and it is the first k of their scores' maximum, found by sorting. Slow; allocates.
 #pragma once
 
-#include "kernels/device.h"
 #include "parallel/control.h"
 #include "runtime/model/select.h"
 
 namespace tamis {
 
-// Dies printing both sets when they differ. `control` and `stream` outlive the observer; every rank
-// observes, or none.
-SelectionObserver MakeSelectionCheck(Control& control, const Stream& stream);
+// Dies printing both sets when they differ. `control` outlives the observer; every rank observes,
+// or none.
+SelectionObserver MakeSelectionCheck(Control& control);
 
 }  // namespace tamis

@@ -120,6 +120,7 @@ SelectionLayers MakeSelectionLayers(const SelectionConfig& config, int64_t num_l
   layers.groups = DenseLayerGroups(num_layers);
   const std::vector<int32_t>& filters = config.filter_layers;
   for (size_t i = 0; i < filters.size(); ++i) {
+    CHECK(filters[i] >= 0 && filters[i] < num_layers) << "filter layer " << filters[i];
     const int64_t begin = filters[i] + config.wait_layers + 1;
     const int64_t end = i + 1 < filters.size() ? filters[i + 1] : num_layers;
     if (begin >= end) continue;

@@ -81,6 +81,7 @@ absl::StatusOr<std::shared_ptr<Request>> GenerateService::MakeRequest(
     return status;
   }
   request->sampling = ToSamplingParams(message.sampling(), prompt_tokens, limits_, NextRandom());
+  request->selection = ToSelectionParams(message.selection());
   request->eos_token_ids = model_.eos_token_ids;
   request->id = message.request_id().empty() ? absl::StrCat("gen-", absl::Hex(NextRandom()))
                                              : message.request_id();

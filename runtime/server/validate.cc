@@ -101,6 +101,22 @@ absl::Status CheckStops(const v1::SamplingOptions& sampling, const RequestLimits
   return ValidateTokenIds(TokenSpan(sampling.stop_token_ids()), "sampling.stop_token_ids", limits);
 }
 
+// The server's own limits are the engine's to check.
+absl::Status CheckSelection(const v1::SelectionOptions& selection) {
+  if (!v1::SelectionMode_IsValid(selection.mode())) {
+    return Bad("selection.mode: ", static_cast<int>(selection.mode()), "; allowed is [0, 3]");
+  }
+  if (selection.has_num_selected_tokens() && selection.num_selected_tokens() < 1) {
+    return Bad("selection.num_selected_tokens: ", selection.num_selected_tokens(),
+               "; it must be at least 1");
+  }
+  const double fraction = selection.selected_fraction();
+  if (selection.has_selected_fraction() && !(fraction > 0 && fraction <= 1)) {
+    return Bad("selection.selected_fraction: ", fraction, "; allowed is (0, 1]");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 bool IsUtf8(std::string_view text) {
@@ -157,6 +173,7 @@ absl::Status ValidateRequest(const v1::GenerateRequest& request, const RequestLi
   }
   if (status.ok()) status = CheckNumbers(request.sampling());
   if (status.ok()) status = CheckStops(request.sampling(), limits);
+  if (status.ok()) status = CheckSelection(request.selection());
   return status;
 }
 
@@ -176,6 +193,19 @@ absl::Status ValidatePromptLength(int64_t prompt_tokens, const RequestLimits& li
                limits.max_model_len - 1, " (max_model_len - 1)");
   }
   return absl::OkStatus();
+}
+
+SelectionParams ToSelectionParams(const v1::SelectionOptions& selection) {
+  SelectionParams params;
+  if (selection.mode() == v1::SELECTION_MODE_ON) params.mode = SelectionMode::kOn;
+  if (selection.mode() == v1::SELECTION_MODE_OFF) params.mode = SelectionMode::kOff;
+  if (selection.has_num_selected_tokens()) {
+    params.budget = SelectionBudget{selection.num_selected_tokens(), 0.0};
+  }
+  if (selection.has_selected_fraction()) {
+    params.budget = SelectionBudget{0, selection.selected_fraction()};
+  }
+  return params;
 }
 
 SamplingParams ToSamplingParams(const v1::SamplingOptions& sampling, int64_t prompt_tokens,

@@ -39,6 +39,8 @@ absl::Status ValidateTokenIds(std::span<const int32_t> ids, std::string_view fie
 // What can be said once the prompt's length is known: not empty, room for one token.
 absl::Status ValidatePromptLength(int64_t prompt_tokens, const RequestLimits& limits);
 
+SelectionParams ToSelectionParams(const v1::SelectionOptions& selection);
+
 // The engine's form of valid options. max_tokens is cut to what fits into max_model_len;
 // `random_seed` is used when the client gives none.
 SamplingParams ToSamplingParams(const v1::SamplingOptions& sampling, int64_t prompt_tokens,

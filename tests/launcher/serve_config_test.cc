@@ -68,6 +68,61 @@ TEST(ServeConfig, RefusesWhatIsNotSupported) {
   EXPECT_EQ(problems.size(), 1u);
 }
 
+TEST(ServeConfig, Selection) {
+  std::vector<std::string> problems;
+  const ServeConfig config =
+      MakeServeConfig({{"selection_filter_layers", "2, 8,18"}, {"num_selected_tokens", "0.067"}},
+                      {{"model", "m.gguf"},
+                       {"selection-score", "softmax_max"},
+                       {"selection-scope", "kv_head"},
+                       {"selection-candidates", "prompt"},
+                       {"selection-lse", "prompt"},
+                       {"selection-wait-layers", "1"},
+                       {"selection-min-context", "0"},
+                       {"selection-sink-tokens", "0"},
+                       {"selection-recent-tokens", "1"},
+                       {"max-selected-tokens", "3000"},
+                       {"selection-debug-check", "true"}},
+                      &problems);
+  EXPECT_TRUE(problems.empty()) << problems.front();
+  const SelectionConfig& selection = config.selection;
+  EXPECT_EQ(selection.filter_layers, (std::vector<int32_t>{2, 8, 18}));
+  EXPECT_EQ(selection.budget, (SelectionBudget{0, 0.067}));
+  EXPECT_EQ(selection.score, ScoreKind::kSoftmaxMax);
+  EXPECT_EQ(selection.scope, SelectionScope::kKvHead);
+  EXPECT_EQ(selection.candidates, SelectionCandidates::kPrompt);
+  EXPECT_EQ(selection.lse, ops::LseScope::kCandidates);
+  EXPECT_EQ(selection.wait_layers, 1);
+  EXPECT_EQ(selection.min_context, 0);
+  EXPECT_EQ(selection.sink_tokens, 0);
+  EXPECT_EQ(selection.recent_tokens, 1);
+  EXPECT_EQ(selection.max_selected_tokens, 3000);
+  EXPECT_TRUE(selection.debug_check);
+  EXPECT_FALSE(selection.force_sparse);
+  EXPECT_FALSE(ServeConfig().selection.enabled());
+}
+
+TEST(ServeConfig, SelectionRefusesWhatIsNoBudgetOrLayer) {
+  for (const auto& [name, value] : NamedValues{{"num-selected-tokens", "0"},
+                                               {"num-selected-tokens", "1.5"},
+                                               {"num-selected-tokens", "-3"},
+                                               {"num-selected-tokens", "nan"},
+                                               {"num-selected-tokens", "many"},
+                                               {"selection-filter-layers", "2,x"},
+                                               {"selection-filter-layers", "2,,8"},
+                                               {"selection-score", "max"},
+                                               {"selection-debug-check", "1"},
+                                               {"selection-recent-tokens", "-1"}}) {
+    NamedValues flags = kModel;
+    flags.emplace_back(name, value);
+    std::vector<std::string> problems;
+    MakeServeConfig({}, flags, &problems);
+    ASSERT_EQ(problems.size(), 1u) << name << " " << value;
+    EXPECT_EQ(problems[0].rfind("--" + name + ": \"" + value + "\"; allowed", 0), 0u)
+        << problems[0];
+  }
+}
+
 TEST(ServeConfig, Bytes) {
   const auto bytes = [](const std::string& value, std::vector<std::string>* problems) {
     NamedValues flags = kModel;

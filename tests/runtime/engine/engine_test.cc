@@ -25,10 +25,10 @@ std::vector<int32_t> Prompt(int seed, int length) {
   return prompt;
 }
 
-std::vector<std::unique_ptr<Client>> MakeClients(int count, int32_t max_tokens) {
+std::vector<std::unique_ptr<Client>> MakeClients(int count, int32_t max_tokens, int seed = 0) {
   std::vector<std::unique_ptr<Client>> clients;
   for (int i = 0; i < count; ++i) {
-    clients.push_back(std::make_unique<Client>(Prompt(i, 1 + i * 13 % 41), max_tokens));
+    clients.push_back(std::make_unique<Client>(Prompt(seed + i, 1 + i * 13 % 41), max_tokens));
   }
   return clients;
 }
@@ -114,6 +114,59 @@ TEST_P(EngineRanksTest, ASeedGivesTheSameTokensInAnyCompany) {
   EXPECT_EQ(alone->tokens().size(), 16u);
   EXPECT_EQ(again->tokens(), alone->tokens());
   EXPECT_NE(other->tokens(), alone->tokens());
+}
+
+// ---- selection ----------------------------------------------------------------------------------
+
+// What a request gets alone on one rank. Fails the test where luck would decide between tokens.
+std::vector<int32_t> TokensAlone(const SchedulerConfig& config, const Request& request) {
+  Client client(request.prompt, request.sampling.max_tokens);
+  client.request().selection = request.selection;
+  client.request().sampling.num_logprobs = 2;
+  RunTinyCluster(1, config, [&](Engine& engine) {
+    engine.Submit(client.shared_request());
+    client.AwaitEnd();
+  });
+  for (const TokenEvent& event : client.events()) {
+    EXPECT_GT(event.logprobs.top[0].second - event.logprobs.top[1].second, kGapNeeded);
+  }
+  return client.tokens();
+}
+
+TEST_P(EngineRanksTest, APreemptedSparseSequenceGoesOnAsIfNothingHadHappened) {
+  SchedulerConfig config = TinySelectionConfig();
+  config.num_blocks = 24;
+  const auto clients = MakeClients(10, 30, /*seed=*/20);
+  const EngineStats stats =
+      RunTinyCluster(GetParam(), config, [&](Engine& engine) { ServeAll(engine, clients); });
+  EXPECT_GT(stats.requests_preempted_total, 0);
+  EXPECT_EQ(stats.kv_blocks_free, 24);
+  int num_unlike_dense = 0;
+  for (const auto& client : clients) {
+    EXPECT_EQ(client->tokens(), TokensAlone(TinySelectionConfig(), client->request()));
+    const Reference dense = GreedyReference(client->request().prompt, 30);
+    num_unlike_dense += client->tokens() != dense.tokens ? 1 : 0;
+  }
+  EXPECT_GE(num_unlike_dense, 5) << "selection has to matter here";
+}
+
+TEST_P(EngineRanksTest, EachRequestSelectsInItsOwnWay) {
+  const SchedulerConfig config = TinySelectionConfig();
+  const auto clients = MakeClients(9, 20);
+  for (size_t i = 0; i < clients.size(); ++i) {
+    SelectionParams& selection = clients[i]->request().selection;
+    if (i % 3 == 0) selection.mode = SelectionMode::kOff;
+    if (i % 3 == 1) selection = {SelectionMode::kOn, SelectionBudget{5, 0.0}};
+    if (i % 3 == 2) selection = {SelectionMode::kAuto, SelectionBudget{0, 0.3}};
+  }
+  RunTinyCluster(GetParam(), config, [&](Engine& engine) { ServeAll(engine, clients); });
+  for (size_t i = 0; i < clients.size(); ++i) {
+    const Request& request = clients[i]->request();
+    EXPECT_EQ(clients[i]->tokens(), TokensAlone(config, request)) << i;
+    if (i % 3 == 0) {
+      EXPECT_EQ(clients[i]->tokens(), GreedyReference(request.prompt, 20).tokens);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, EngineRanksTest, testing::Values(1, 2, 3));

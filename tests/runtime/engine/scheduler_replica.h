@@ -102,7 +102,8 @@ class SchedulerReplica {
     Slot& slot = slots_[static_cast<size_t>(part.slot)];
     ASSERT_EQ(part.position, slot.num_tokens) << "slot " << part.slot;
     for (int64_t i = 0; i < part.num_tokens; ++i) {
-      const int32_t token = part.is_decode ? slot.sampled : plan.token_ids.at((*next_token)++);
+      const int32_t token =
+          part.is_decode && !part.is_replay ? slot.sampled : plan.token_ids.at((*next_token)++);
       for (size_t g = 0; g < pages_.size(); ++g) Page(g, slot, slot.num_tokens) = token;
       ++slot.num_tokens;
     }

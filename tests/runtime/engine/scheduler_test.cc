@@ -234,6 +234,84 @@ TEST_F(SchedulerTest, TheYoungestIsPreemptedAndRecomputed) {
   }
 }
 
+TEST_F(SchedulerTest, WhatWasDecodedSparselyIsReplayed) {
+  SchedulerConfig config = SmallConfig();
+  config.num_blocks = 16;
+  config.max_num_batched_tokens = 64;
+  config.selection.filter_layers = {0};
+  config.selection.budget = {6, 0.0};
+  config.selection.sink_tokens = 1;
+  config.selection.recent_tokens = 2;
+  config.selection.min_context = 11;
+  Start(config);
+  Client& old = Add(1, 20, 40);
+  Add(2, 8, 40);
+  Client& young = Add(3, 8, 40);
+  while (scheduler_->num_preempted_total() == 0) Step();
+  ASSERT_EQ(scheduler_->waiting().front().request, young.request);
+  const int64_t num_tokens = scheduler_->waiting().front().num_tokens();
+  // Positions 8 and 9 were decoded densely, in contexts of 9 and 10 tokens.
+  ASSERT_EQ(scheduler_->waiting().front().sparse_from, 10);
+  ASSERT_GT(num_tokens, 11);
+
+  const size_t events_before = young.events.size();
+  const auto part_of_young = [&]() -> const PlanSequence* {
+    for (const PlanSequence& part : Step().sequences) {
+      if (scheduler_->sequence(part.slot).request == young.request) return &part;
+    }
+    return nullptr;
+  };
+  const PlanSequence* part = nullptr;
+  while (part == nullptr) part = part_of_young();
+  EXPECT_EQ(part->position, 0);
+  EXPECT_EQ(part->num_tokens, 10);
+  EXPECT_FALSE(part->is_decode);
+  EXPECT_FALSE(part->samples) << "the next token is known";
+  for (int64_t position = 10; position < num_tokens; ++position) {
+    part = part_of_young();
+    ASSERT_NE(part, nullptr);
+    EXPECT_EQ(part->position, position);
+    EXPECT_TRUE(part->is_decode);
+    EXPECT_TRUE(part->is_replay);
+    EXPECT_EQ(part->selection, PlanSelection(config.selection, SelectionMode::kAuto,
+                                             config.selection.budget, position + 1, 8));
+    EXPECT_TRUE(part->selection.sparse());
+    EXPECT_EQ(part->samples, position + 1 == num_tokens);
+  }
+  EXPECT_EQ(young.events.size(), events_before + 1);
+  part = part_of_young();
+  ASSERT_NE(part, nullptr);
+  EXPECT_FALSE(part->is_replay) << "from here on it decodes what it samples";
+  RunToEnd();
+  EXPECT_EQ(young.events.size(), 40u);
+  EXPECT_EQ(old.events.size(), 40u);
+}
+
+TEST(RequestProblemTest, SelectionIsWithinTheServersLimits) {
+  SchedulerConfig config = SmallConfig();
+  const auto problem = [&](SelectionMode mode, std::optional<SelectionBudget> budget) {
+    const auto request = MakeRequest(1, 10, 20);
+    request->selection = {mode, budget};
+    return RequestProblem(config, *request);
+  };
+  EXPECT_EQ(problem(SelectionMode::kAuto, {}), "");
+  EXPECT_EQ(problem(SelectionMode::kOff, {}), "");
+  EXPECT_THAT(problem(SelectionMode::kOn, {}), testing::HasSubstr("no filter layers"));
+  EXPECT_THAT(problem(SelectionMode::kAuto, {{9, 0.0}}), testing::HasSubstr("no filter layers"));
+  config.selection.filter_layers = {0};
+  config.selection.sink_tokens = config.selection.recent_tokens = 3;
+  config.selection.budget = {8, 0.0};
+  config.selection.max_selected_tokens = 12;
+  EXPECT_EQ(problem(SelectionMode::kOn, {}), "");
+  EXPECT_EQ(problem(SelectionMode::kOn, {{12, 0.0}}), "");
+  EXPECT_THAT(problem(SelectionMode::kOn, {{13, 0.0}}),
+              testing::HasSubstr("selection: num_selected_tokens comes to 13"));
+  EXPECT_THAT(problem(SelectionMode::kOn, {{6, 0.0}}),
+              testing::HasSubstr("selection: num_selected_tokens is 6; it must be above 6"));
+  EXPECT_EQ(problem(SelectionMode::kOn, {{0, 0.4}}), "") << "12 of 30 tokens";
+  EXPECT_THAT(problem(SelectionMode::kOn, {{0, 0.5}}), testing::HasSubstr("comes to 15 of 30"));
+}
+
 TEST_F(SchedulerTest, AnAdmissionLeavesRoomToGrow) {
   SchedulerConfig config = SmallConfig();
   config.num_blocks = 16;

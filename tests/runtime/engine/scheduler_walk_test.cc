@@ -30,6 +30,16 @@ SchedulerConfig Config(int64_t slots, int64_t budget, int64_t model_len, int64_t
   return {slots, budget, model_len, blocks, block_tokens, groups, waiting, 0};
 }
 
+// Sequences of 14 tokens and more decode sparsely.
+SchedulerConfig Selecting(SchedulerConfig config) {
+  config.selection.filter_layers = {0};
+  config.selection.budget = {6, 0.0};
+  config.selection.sink_tokens = 1;
+  config.selection.recent_tokens = 2;
+  config.selection.min_context = 14;
+  return config;
+}
+
 class SchedulerWalkTest : public testing::TestWithParam<WalkCase> {
  protected:
   struct Client {
@@ -40,6 +50,7 @@ class SchedulerWalkTest : public testing::TestWithParam<WalkCase> {
     FinishReason finish = FinishReason::kNone;
     FinishReason finish_expected = FinishReason::kNone;
     bool deadline_event = false;
+    std::vector<SelectionPlan> written;  // per position: what its KV was decoded under, if anything
   };
 
   int64_t Below(int64_t end) {
@@ -139,6 +150,26 @@ class SchedulerWalkTest : public testing::TestWithParam<WalkCase> {
     }
   }
 
+  // KV that comes back after a preemption was written as it was the first time.
+  void CheckWritten(const Scheduler& scheduler, const StepPlan& plan) {
+    for (const PlanSequence& part : plan.sequences) {
+      const Request& request = *scheduler.sequence(part.slot).request;
+      std::vector<SelectionPlan>& written = clients_.at(request.sampling.seed).written;
+      num_replayed_ += part.is_replay ? 1 : 0;
+      num_sparse_ += part.selection.sparse() ? 1 : 0;
+      ASSERT_TRUE(part.is_decode || !(part.selection.sparse() || part.is_replay));
+      for (int64_t i = 0; i < part.num_tokens; ++i) {
+        const size_t position = static_cast<size_t>(part.position + i);
+        if (position < written.size()) {
+          ASSERT_EQ(part.selection, written[position]) << "position " << position;
+        } else {
+          ASSERT_EQ(position, written.size());
+          written.push_back(part.selection);
+        }
+      }
+    }
+  }
+
   void CheckState(const Scheduler& scheduler) {
     const SchedulerConfig& config = scheduler.config();
     for (int g = 0; g < config.num_groups; ++g) {
@@ -191,6 +222,8 @@ class SchedulerWalkTest : public testing::TestWithParam<WalkCase> {
   int64_t next_arrival_idx_ = 0;
   int64_t num_ended_ = 0;
   int64_t num_aborted_ = 0;
+  int64_t num_replayed_ = 0;
+  int64_t num_sparse_ = 0;
   steady_clock::time_point now_ = steady_clock::time_point{} + std::chrono::hours(1);
 };
 
@@ -216,6 +249,7 @@ TEST_P(SchedulerWalkTest, InvariantsHold) {
     scheduler.DropEnded(now_);
     scheduler.Schedule(&plan);
     CheckPlan(scheduler, plan);
+    CheckWritten(scheduler, plan);
     const StepResult result = replica.Execute(plan);
     if (plan.kind == PlanKind::kRun) scheduler.Commit(plan, result);
     Collect();
@@ -226,6 +260,12 @@ TEST_P(SchedulerWalkTest, InvariantsHold) {
   EXPECT_GT(num_aborted_, walk.num_requests / 100);
   EXPECT_EQ(scheduler.blocks_free(), walk.config.num_blocks);
   RecordProperty("steps", std::to_string(num_steps));
+  if (walk.config.selection.enabled()) {
+    EXPECT_GT(num_sparse_, 1000);
+    EXPECT_GT(num_replayed_, 1000);
+  } else {
+    EXPECT_EQ(num_sparse_ + num_replayed_, 0);
+  }
   RecordProperty("preemptions", std::to_string(scheduler.num_preempted_total()));
   // The tight pools are there to preempt; the roomy one never should.
   const bool roomy =
@@ -241,6 +281,8 @@ TEST_P(SchedulerWalkTest, InvariantsHold) {
 INSTANTIATE_TEST_SUITE_P(
     Walks, SchedulerWalkTest,
     testing::Values(WalkCase{"Roomy", Config(8, 32, 64, 200, 4, 1, 64), 20'000, 24, 0.6},
+                    WalkCase{"Selecting", Selecting(Config(8, 32, 64, 16, 4, 2, 64)), 15'000, 24,
+                             0.4},
                     WalkCase{"TightPool", Config(8, 32, 64, 16, 4, 2, 64), 25'000, 24, 0.4},
                     WalkCase{"OneTokenBlocks", Config(16, 16, 40, 60, 1, 1, 32), 20'000, 30, 0.5},
                     WalkCase{"TightBudget", Config(6, 6, 48, 20, 8, 3, 16), 15'000, 40, 0.15},

@@ -38,7 +38,9 @@ StepPlan RandomPlan(Random& random) {
     part.position = random.Int();
     part.num_tokens = random.Int();
     part.is_decode = random.Coin();
+    part.is_replay = random.Coin();
     part.samples = random.Coin();
+    part.selection = {random.Int(), random.Int(), random.Int(), random.Int(), random.Int()};
     part.temperature = random.Float();
     part.top_k = random.Int();
     part.top_p = random.Float();
@@ -101,7 +103,7 @@ TEST(StepPlanTest, AWellSummedPlanOfWrongStructureIsRefused) {
   StepPlan decoded;
   ASSERT_TRUE(DecodeStepPlan(with_checksum(body), &decoded));
   std::string other_version = body;
-  other_version[0] = 2;
+  other_version[0] = 1;
   EXPECT_FALSE(DecodeStepPlan(with_checksum(other_version), &decoded));
   std::string other_kind = body;
   other_kind[9] = 3;
@@ -124,7 +126,8 @@ TEST(StepPlanTest, Describe) {
   plan.kind = PlanKind::kRun;
   plan.sequences.resize(3);
   plan.sequences[0].is_decode = true;
-  plan.token_ids.resize(200);
+  plan.sequences[1].num_tokens = 150;
+  plan.sequences[2].num_tokens = 50;
   EXPECT_EQ(DescribePlan(plan), "step 12: 1 decode, 2 prefill 200 tokens");
 }
 

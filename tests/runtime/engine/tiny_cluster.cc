@@ -13,6 +13,7 @@
 
 #include "kernels/cpu_threads.h"
 #include "runtime/engine/memory_budget.h"
+#include "runtime/model/selection_check.h"
 #include "runtime/model/step_input_buffers.h"
 
 namespace tamis {
@@ -62,13 +63,26 @@ SchedulerConfig TinyConfig() {
   return config;
 }
 
+SchedulerConfig TinySelectionConfig() {
+  SchedulerConfig config = TinyConfig();
+  config.selection.filter_layers = {0};
+  config.selection.budget = {8, 0.0};
+  config.selection.sink_tokens = 1;
+  config.selection.recent_tokens = 2;
+  config.selection.min_context = 12;
+  config.selection.max_selected_tokens = 20;
+  config.num_groups = 2;
+  return config;
+}
+
 std::unique_ptr<Worker> MakeTinyWorker(const SchedulerConfig& config, Group& group) {
   const ModelConfig model = TinyModel();
   const ModelShard shard = TinyShard(model, group.control->rank(), group.control->size());
   WorkerConfig worker_config;
   worker_config.limits = StepLimitsOf(config);
   worker_config.kv = {config.block_tokens, config.num_blocks, DType::kF32};
-  worker_config.groups = DenseLayerGroups(model.num_layers);
+  worker_config.selection = config.selection;
+  if (config.selection.enabled()) worker_config.observer = MakeSelectionCheck(*group.control);
   return std::make_unique<Worker>(worker_config, model, shard, TinyWeights(model, shard),
                                   *group.collectives);
 }

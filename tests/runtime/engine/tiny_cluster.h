@@ -20,6 +20,9 @@ ModelConfig TinyModel();
 // Room for everything: 4 slots, steps of 16 tokens, 96 tokens per sequence, blocks of 4.
 SchedulerConfig TinyConfig();
 
+// The same with selection that matters at these lengths: layer 0 filters for layer 1.
+SchedulerConfig TinySelectionConfig();
+
 // A worker of the tiny model for one rank of a group.
 std::unique_ptr<Worker> MakeTinyWorker(const SchedulerConfig& config, Group& group);
 

@@ -79,11 +79,10 @@ Recording Decode(const SelectionConfig& selection, const Modes& modes, Group& gr
   ModelHarness harness(model, shard, DummyWeights(model, shard, kSeed), *group.collectives,
                        {.num_tokens_max = 256}, selection);
   Recording recording;
-  const Stream stream = Stream::Cpu();
-  const SelectionObserver checker = MakeSelectionCheck(*group.control, stream);
-  harness.Observe([&](const FilterOutcome& outcome) {
+  const SelectionObserver checker = MakeSelectionCheck(*group.control);
+  harness.Observe([&](const FilterOutcome& outcome, const Stream& stream) {
     recording.filters.push_back(RecordOf(outcome, shard.heads.kv_heads));
-    if (check) checker(outcome);
+    if (check) checker(outcome, stream);
   });
   std::mt19937 random(5);
   std::vector<TestSequence> sequences(std::size(kPromptLens));
@@ -343,8 +342,7 @@ void CheckByHand(const std::function<void(int rank, HandMade&)>& make) {
     HandMade hand;
     if (rank == 1) hand.scores = {0.5f, 0.0f, 0.0f, 7.0f};
     make(rank, hand);
-    const Stream stream = Stream::Cpu();
-    MakeSelectionCheck(*group.control, stream)(hand.Outcome(rank, 2));
+    MakeSelectionCheck (*group.control)(hand.Outcome(rank, 2), Stream::Cpu());
   });
 }
 

@@ -139,7 +139,8 @@ void DecodeAndCompare(const Case& c, int rank, Group& group, int size) {
   ModelHarness harness(c.model, shard, DummyWeights(c.model, shard, c.seed), *group.collectives,
                        {.num_tokens_max = 192, .num_slots = 4}, c.selection);
   std::vector<Lists> found;
-  harness.Observe([&](const FilterOutcome& outcome) { found.push_back(ListsOf(outcome)); });
+  harness.Observe(
+      [&](const FilterOutcome& outcome, const Stream&) { found.push_back(ListsOf(outcome)); });
   TestSequence sequence{c.tokens};
   harness.Run({&sequence, c.prompt_len});
   ASSERT_TRUE(found.empty()) << "prefill is dense";

@@ -28,6 +28,24 @@ struct Case {
   std::string expected;  // stands in the message
 };
 
+std::vector<Case> BadSelection() {
+  using Request = v1::GenerateRequest;
+  return {
+      {"mode",
+       [](Request& r) { r.mutable_selection()->set_mode(static_cast<v1::SelectionMode>(4)); },
+       "selection.mode: 4; allowed is [0, 3]"},
+      {"count", [](Request& r) { r.mutable_selection()->set_num_selected_tokens(0); },
+       "selection.num_selected_tokens: 0; it must be at least 1"},
+      {"fraction 0", [](Request& r) { r.mutable_selection()->set_selected_fraction(0); },
+       "selection.selected_fraction: 0; allowed is (0, 1]"},
+      {"fraction 2", [](Request& r) { r.mutable_selection()->set_selected_fraction(2); },
+       "selection.selected_fraction: 2"},
+      {"fraction nan",
+       [](Request& r) { r.mutable_selection()->set_selected_fraction(std::nan("")); },
+       "selection.selected_fraction: nan"},
+  };
+}
+
 std::vector<Case> BadSampling() {
   using Request = v1::GenerateRequest;
   const float nan = std::numeric_limits<float>::quiet_NaN();
@@ -116,6 +134,7 @@ std::vector<Case> BadInput() {
 TEST(Validate, NamesTheBadField) {
   std::vector<Case> cases = BadSampling();
   for (Case& bad : BadInput()) cases.push_back(bad);
+  for (Case& bad : BadSelection()) cases.push_back(bad);
   for (const Case& bad : cases) {
     v1::GenerateRequest request = Good();
     bad.spoil(request);
@@ -124,6 +143,20 @@ TEST(Validate, NamesTheBadField) {
     const std::string message(status.message().data(), status.message().size());
     EXPECT_NE(message.find(bad.expected), std::string::npos) << bad.name << ": " << message;
   }
+}
+
+TEST(Validate, SelectionBecomesTheEngines) {
+  v1::SelectionOptions options;
+  EXPECT_EQ(ToSelectionParams(options).mode, SelectionMode::kAuto);
+  EXPECT_FALSE(ToSelectionParams(options).budget.has_value());
+  options.set_mode(v1::SELECTION_MODE_ON);
+  options.set_num_selected_tokens(100);
+  EXPECT_EQ(ToSelectionParams(options).mode, SelectionMode::kOn);
+  EXPECT_EQ(ToSelectionParams(options).budget, (SelectionBudget{100, 0.0}));
+  options.set_mode(v1::SELECTION_MODE_OFF);
+  options.set_selected_fraction(0.067);
+  EXPECT_EQ(ToSelectionParams(options).mode, SelectionMode::kOff);
+  EXPECT_EQ(ToSelectionParams(options).budget, (SelectionBudget{0, 0.067}));
 }
 
 TEST(Validate, TakesTheEdgesOfWhatIsAllowed) {
