@@ -47,8 +47,9 @@ int RunGenerate(const GenerateFlags& flags) {
   } else if (flags.prompt_file) {
     std::ifstream file(*flags.prompt_file, std::ios::binary);
     std::ostringstream text;
-    text << file.rdbuf();
-    if (!file) {
+    file.peek();  // a directory opens, but does not read
+    if (file && !file.eof()) text << file.rdbuf();
+    if (!file.is_open() || file.bad()) {
       std::cerr << "tamis: " << *flags.prompt_file << ": cannot be read" << std::endl;
       return 1;
     }

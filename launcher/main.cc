@@ -56,7 +56,8 @@ void AddClient(CLI::App* app, ClientFlags* flags) {
   app->add_option("--top-k", sampling->top_k, "0 = off (default)");
   app->add_option("--top-p", sampling->top_p, "(0, 1] (default 1)");
   app->add_option("--min-p", sampling->min_p, "[0, 1] (default 0)");
-  app->add_option("--seed", sampling->seed, "default: random");
+  app->add_option("--seed", sampling->seed, "at least 0 (default: random)")
+      ->check(CLI::NonNegativeNumber);
   app->add_option("--stop", sampling->stop, "end before this text; may be given several times")
       ->allow_extra_args(false);
   app->add_option("--stop-token-ids", sampling->stop_token_ids, "ids, separated by commas")
@@ -112,7 +113,9 @@ int Serve(const ServeFlags& flags, int* argc, char*** argv) {
     }
   }
   const NamedValues given(flags.values.begin(), flags.values.end());
-  const ServeConfig config = MakeServeConfig(yaml, given, &problems);
+  ServeConfig config;
+  // Without its file, what is missing cannot be told from what the file would have said.
+  if (problems.empty()) config = MakeServeConfig(yaml, given, &problems);
   if (problems.empty()) return RunServe(config, argc, argv);
   if (SpeaksForAllRanks()) {
     for (const std::string& problem : problems) std::cerr << "tamis: " << problem << std::endl;

@@ -11,6 +11,9 @@
 namespace tamis {
 namespace {
 
+// The option that a key means: YAML may write na_me.
+std::string NameOf(const std::string& key) { return absl::StrReplaceAll(key, {{"_", "-"}}); }
+
 // What no single option can check.
 void CheckTogether(const ServeConfig& config, std::vector<std::string>* problems) {
   if (config.model.path.empty()) problems->push_back("--model: not given, and it is required");
@@ -42,9 +45,17 @@ absl::StatusOr<NamedValues> ReadYaml(const std::string& path) {
       return absl::InvalidArgumentError(absl::StrCat(path, ": not a map of keys to values"));
     }
     for (const auto& entry : root) {
+      const std::string where = absl::StrCat(path, ":", entry.first.Mark().line + 1, ": ");
       if (!entry.first.IsScalar() || !entry.second.IsScalar()) {
+        return absl::InvalidArgumentError(absl::StrCat(where, "not a plain key and value"));
+      }
+      // The last would silently win, over a spelling with the other separator too.
+      const bool again = std::any_of(values.begin(), values.end(), [&](const auto& value) {
+        return NameOf(value.first) == NameOf(entry.first.Scalar());
+      });
+      if (again) {
         return absl::InvalidArgumentError(
-            absl::StrCat(path, ":", entry.second.Mark().line + 1, ": not a plain key and value"));
+            absl::StrCat(where, entry.first.Scalar(), " is given twice"));
       }
       values.emplace_back(entry.first.Scalar(), entry.second.Scalar());
     }
@@ -61,7 +72,7 @@ ServeConfig MakeServeConfig(const NamedValues& yaml, const NamedValues& flags,
   ServeConfig config;
   const std::vector<ServeOption> options = ServeOptions();
   const auto apply = [&](const std::string& key, const std::string& value, const char* source) {
-    const std::string name = absl::StrReplaceAll(key, {{"_", "-"}});
+    const std::string name = NameOf(key);
     const auto option = std::find_if(options.begin(), options.end(),
                                      [&](const ServeOption& o) { return o.name == name; });
     if (option == options.end()) {

@@ -61,7 +61,8 @@ void AddCacheOptions(std::vector<ServeOption>* options) {
       [](Config& c) -> int64_t& { return c.cache.num_blocks; }, 0, int64_t{1} << 31));
   options->push_back(Bytes("kv-cache-memory-bytes",
                            "memory of the KV cache of each rank, as 268435456 or 256MiB (default "
-                           "0 = auto: what --max-num-seqs at --max-model-len need, at most 256MiB)",
+                           "0 = auto: what --max-num-seqs at --max-model-len need, at most 512MiB over all "
+                           "ranks)",
                            [](Config& c) -> int64_t& { return c.cache.bytes; }));
   options->push_back(Number<double>(
       "gpu-memory-utilization", "part of each GPU's memory to use, (0, 1] (default 0.9; GPUs only)",

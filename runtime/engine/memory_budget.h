@@ -18,7 +18,7 @@ StepLimits StepLimitsOf(const SchedulerConfig& config);
 // How much KV memory the operator wants; at most one of the two is given.
 struct KvRequest {
   int64_t num_blocks = 0;  // --num-kv-blocks; 0 = not given
-  int64_t kv_bytes = 0;    // --kv-cache-bytes, of this rank; 0 = not given
+  int64_t kv_bytes = 0;    // --kv-cache-memory-bytes, of this rank; 0 = not given
 };
 
 // The KV memory of all CPU ranks together when the operator says nothing.

@@ -74,6 +74,10 @@ absl::StatusOr<std::shared_ptr<Request>> GenerateService::MakeRequest(
     absl::StatusOr<std::vector<int32_t>> prompt =
         message.has_chat() ? EncodeChat(message.chat()) : EncodeText(message.text(), true);
     if (!prompt.ok()) return prompt.status();
+    // A tokenizer may know added tokens that the model has no embedding for.
+    if (absl::Status status = ValidateTokenIds(*prompt, "input: token", limits_); !status.ok()) {
+      return status;
+    }
     request->prompt = *std::move(prompt);
   }
   const auto prompt_tokens = static_cast<int64_t>(request->prompt.size());
