@@ -2,11 +2,15 @@
 // After each step that can fail on one rank alone, all ranks agree before they go on.
 #include "launcher/load_rank.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <string_view>
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "kernels/cpu_threads.h"
@@ -103,6 +107,30 @@ SchedulerConfig SizeCache(const ServeConfig& config, const ModelConfig& model,
   return scheduler;
 }
 
+// Refuses what the ranks of this host cannot hold together. Every rank calls it, before it
+// allocates: a failed allocation ends the process without a word on what to lower.
+absl::Status CheckHostMemory(const World& world, Control& control, size_t bytes) {
+  const std::string mine = absl::StrCat(world.host, "\n");
+  uint64_t needed = 0;
+  for (const std::string& text : control.AllGather(absl::StrCat(mine, bytes))) {
+    uint64_t theirs = 0;
+    if (absl::StartsWith(text, mine) && absl::SimpleAtoi(text.substr(mine.size()), &theirs)) {
+      needed += theirs;
+    }
+  }
+  const auto present = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+                       static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE));
+  absl::Status status;
+  if (needed > present) {
+    status = absl::ResourceExhaustedError(
+        absl::StrCat("the ranks of host ", world.host, " need ", needed >> 20,
+                     " MiB together, and it has ", present >> 20,
+                     " MiB of memory; the KV cache, --max-num-batched-tokens, --max-num-seqs and "
+                     "--max-model-len decide how much"));
+  }
+  return AgreeOnStatus(control, status);
+}
+
 }  // namespace
 
 absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& world, Group& group) {
@@ -148,10 +176,9 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
       MakeSelectionLayers(config.selection, model.num_layers).groups.num_groups;
   worker.kv.num_blocks = loaded.scheduler.num_blocks;
   worker.limits = StepLimitsOf(loaded.scheduler);
-  if (world.rank == 0) {
-    spdlog::info("memory of rank 0:\n{}",
-                 RenderMemoryBudget(ComputeMemoryBudget(model, shard, loaded.dtype, worker)));
-  }
+  const MemoryBudget budget = ComputeMemoryBudget(model, shard, loaded.dtype, worker);
+  if (world.rank == 0) spdlog::info("memory of rank 0:\n{}", RenderMemoryBudget(budget));
+  TAMIS_RETURN_IF_ERROR(CheckHostMemory(world, control, budget.total()));
 
   ModelWeights weights = AllocateWeights(model, shard, loaded.dtype, DeviceKind::kCpu);
   const auto log = [](std::string_view line) { spdlog::info("{}", line); };

@@ -57,7 +57,9 @@ void AddClient(CLI::App* app, ClientFlags* flags) {
   app->add_option("--top-p", sampling->top_p, "(0, 1] (default 1)");
   app->add_option("--min-p", sampling->min_p, "[0, 1] (default 0)");
   app->add_option("--seed", sampling->seed, "at least 0 (default: random)")
-      ->check(CLI::NonNegativeNumber);
+      ->check([](const std::string& value) {  // -1 would wrap around
+        return value.find('-') == 0 ? value + " is below 0" : std::string();
+      });
   app->add_option("--stop", sampling->stop, "end before this text; may be given several times")
       ->allow_extra_args(false);
   app->add_option("--stop-token-ids", sampling->stop_token_ids, "ids, separated by commas")

@@ -59,11 +59,12 @@ void AddCacheOptions(std::vector<ServeOption>* options) {
   options->push_back(Number<int64_t>(
       "num-kv-blocks", "blocks of the KV cache (default 0 = auto: from --kv-cache-memory-bytes)",
       [](Config& c) -> int64_t& { return c.cache.num_blocks; }, 0, int64_t{1} << 31));
-  options->push_back(Bytes("kv-cache-memory-bytes",
-                           "memory of the KV cache of each rank, as 268435456 or 256MiB (default "
-                           "0 = auto: what --max-num-seqs at --max-model-len need, at most 512MiB over all "
-                           "ranks)",
-                           [](Config& c) -> int64_t& { return c.cache.bytes; }));
+  options->push_back(
+      Bytes("kv-cache-memory-bytes",
+            "memory of the KV cache of each rank, as 268435456 or 256MiB (default "
+            "0 = auto: what --max-num-seqs at --max-model-len need, at most 512MiB over all "
+            "ranks)",
+            [](Config& c) -> int64_t& { return c.cache.bytes; }));
   options->push_back(Number<double>(
       "gpu-memory-utilization", "part of each GPU's memory to use, (0, 1] (default 0.9; GPUs only)",
       [](Config& c) -> double& { return c.cache.gpu_memory_utilization; }, 0.01, 1.0));

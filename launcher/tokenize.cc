@@ -28,7 +28,9 @@ absl::StatusOr<std::vector<int32_t>> Ids(const TokenizeFlags& flags) {
   if (flags.file) {
     std::ifstream file(*flags.file, std::ios::binary);
     file.peek();  // a directory opens, but does not read
-    if (!file.is_open() || file.bad()) return absl::NotFoundError(absl::StrCat(*flags.file, ": cannot be read"));
+    if (!file.is_open() || file.bad()) {
+      return absl::NotFoundError(absl::StrCat(*flags.file, ": cannot be read"));
+    }
     text << file.rdbuf();
   } else {
     text << *flags.text;

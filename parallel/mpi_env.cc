@@ -59,6 +59,7 @@ void CheckMpi(int code, std::source_location site) {
 
 MpiEnv::MpiEnv(int* argc, char*** argv) {
   world_.host = HostName();
+  SetFailureRank(world_.rank);
   if (!StartedByMpirun()) return;
   int provided = 0;
   CheckMpi(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided));

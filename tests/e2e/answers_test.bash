@@ -51,6 +51,8 @@ for ranks in 1 2 3; do
     expect_error 1 "INVALID_ARGUMENT: token_ids.ids" generate --token-ids 1,999999
     expect_error 1 "DEADLINE_EXCEEDED" generate --prompt x --max-tokens 2000 --ignore-eos --timeout 0.5
     expect_error 1 "UNAVAILABLE" timeout 30 "$tamis" generate --target 127.0.0.1:1 --prompt x
+    expect_error 1 "cannot be read" "$tamis" generate --prompt-file /
+    expect_error 2 "seed" "$tamis" generate --prompt x --seed -1
     expect_error 2 "no-such-flag" "$tamis" generate --prompt x --no-such-flag
     expect_error 2 "" "$tamis" generate --target "$target"
     # A taken port: one clear line, exit 1.

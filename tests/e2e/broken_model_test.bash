@@ -34,6 +34,7 @@ for ranks in 1 2 3; do
   expect 1 "config.json" "$ranks" --model "$work/json"
   expect 1 "tensor-parallel-size: 7" "$ranks" --model "$model" --tensor-parallel-size 7
   expect 1 "max-model-len: 1000000" "$ranks" --model "$model" --max-model-len 1000000
+  expect 1 "MiB of memory" "$ranks" --model "$model" --num-kv-blocks 100000000
   expect 2 "kv-cache-dtype" "$ranks" --model "$model" --kv-cache-dtype fp8
   expect 2 "no-such-flag" "$ranks" --model "$model" --no-such-flag
 done

@@ -145,7 +145,8 @@ TEST(ServeConfig, Bytes) {
 TEST(ServeConfig, YamlThatIsNoFlatMapIsRefused) {
   EXPECT_EQ(ReadYaml(::testing::TempDir() + "none.yaml").status().code(),
             absl::StatusCode::kNotFound);
-  for (const char* bad : {"- a\n- b\n", "server:\n  port: 1\n", "a: [1\n", "port: [1, 2]\n"}) {
+  for (const char* bad : {"- a\n- b\n", "server:\n  port: 1\n", "a: [1\n", "port: [1, 2]\n",
+                          "port: 1\nport: 2\n", "max-num-seqs: 1\nmax_num_seqs: 2\n", "port:\n"}) {
     EXPECT_EQ(ReadYaml(WriteFile("bad.yaml", bad)).status().code(),
               absl::StatusCode::kInvalidArgument)
         << bad;

@@ -422,5 +422,31 @@ TEST_F(ServiceTest, ATakenPortIsAnError) {
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
 }
 
+// A tokenizer may know tokens that were added to it and not to the model.
+TEST(GenerateService, RefusesTextWhoseTokensTheModelDoesNotEmbed) {
+  const ByteTokenizer tokenizer;
+  ServedModel model = TinyModel();
+  model.config.vocab_size = ByteTokenizer::kBos;
+  GenerateService service(model, tokenizer,
+                          {[](std::shared_ptr<Request>) {
+                             ADD_FAILURE() << "submitted";
+                             return absl::UnavailableError("");
+                           },
+                           [](v1::GetServerInfoResponse*) {}, [] {}});
+  auto server = GrpcServer::Start(&service, "127.0.0.1", 0);
+  ASSERT_TRUE(server.ok()) << server.status();
+  const auto stub = v1::Inference::NewStub(grpc::CreateChannel(
+      "127.0.0.1:" + std::to_string((*server)->port()), grpc::InsecureChannelCredentials()));
+  v1::GenerateRequest request;
+  request.set_text("hi");
+  grpc::ClientContext context;
+  v1::GenerateResponse response;
+  const auto reader = stub->Generate(&context, request);
+  EXPECT_FALSE(reader->Read(&response));
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(), "input: token[0]: 256; allowed is [0, 256)");
+}
+
 }  // namespace
 }  // namespace tamis
