@@ -27,7 +27,8 @@ endfunction()
 
 # tamis_test(NAME SOURCES a_test.cc ... LIBS ... [LABEL unit|mpi|gpu|e2e] [RANKS n...] [TIMEOUT s])
 # Always a timeout: a failed assertion on one rank strands the others. With RANKS the sources get
-# the MPI main of tests/support and run under mpirun.
+# the MPI main of tests/support and run under mpirun. The target tamis_tests_LABEL builds all tests
+# of that label.
 function(tamis_test name)
   cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LIBS;RANKS" ${ARGN})
   if(NOT ARG_LABEL)
@@ -46,6 +47,10 @@ function(tamis_test name)
     else()
       target_link_libraries(${name} PRIVATE ${ARG_LIBS} GTest::gmock GTest::gtest_main)
     endif()
+    if(NOT TARGET tamis_tests_${ARG_LABEL})
+      add_custom_target(tamis_tests_${ARG_LABEL})
+    endif()
+    add_dependencies(tamis_tests_${ARG_LABEL} ${name})
   endif()
   if(ARG_RANKS)
     foreach(ranks ${ARG_RANKS})
