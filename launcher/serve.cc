@@ -190,10 +190,11 @@ absl::Status ServeRank(const ServeConfig& config, const World& world, Group& gro
                        Shutdown& shutdown) {
   Control& control = *group.control;
   control.set_timeout(Millis(config.timeouts.startup_s));
-  TAMIS_ASSIGN_OR_RETURN(LoadedRank loaded, LoadRank(config, world, group));
+  // Before the model is loaded: a rank that dies or stops while loading is noticed as fast.
   HeartbeatOptions options;
   options.timeout = Millis(config.timeouts.heartbeat_s);
   Heartbeat heartbeat(world, control, options);
+  TAMIS_ASSIGN_OR_RETURN(LoadedRank loaded, LoadRank(config, world, group));
   StepHooks hooks;
   hooks.begin = [&](const StepPlan& plan) {
     heartbeat.Arm(absl::StrCat("--step-timeout passed in ", DescribePlan(plan)),
