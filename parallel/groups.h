@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kinds of group a rank can belong to. Each gives a Control and host Collectives.
+// The kinds of group a rank can belong to. Each gives a Control and host Collectives; for tensors
+// on GPUs see cuda_group.h.
 #pragma once
 
 #include <functional>
@@ -13,10 +14,10 @@ namespace tamis {
 
 struct Group {
   std::unique_ptr<Control> control;
-  std::unique_ptr<Collectives> collectives;  // on host memory
+  std::unique_ptr<Collectives> collectives;  // on host memory, unless made by OnCuda
 };
 
-// One rank, alone.
+// One rank, alone. Its collectives take tensors on any device.
 Group MakeSelfGroup();
 
 // This process's rank in MPI_COMM_WORLD (a private duplicate of it). `env` must be initialised and

@@ -47,18 +47,23 @@ void Reduce(T* to, const void* const* parts, int size, int64_t count, ReduceOp o
   }
 }
 
+const char* WhoTakes(DeviceKind device) {
+  return device == DeviceKind::kCpu ? "host collectives take host tensors"
+                                    : "CUDA collectives take CUDA tensors";
+}
+
 }  // namespace
 
-void CheckReducible(const TensorView& x) {
-  CHECK(x.device == DeviceKind::kCpu) << "host collectives take host tensors";
+void CheckReducible(const TensorView& x, DeviceKind device) {
+  CHECK(x.device == device) << WhoTakes(device);
   CHECK(x.contiguous()) << "all-reduce of a strided tensor " << x.shape.ToString();
   CHECK(x.dtype == DType::kF32 || x.dtype == DType::kF16 || x.dtype == DType::kBF16)
       << "all-reduce of " << DTypeName(x.dtype);
 }
 
-void CheckGatherable(const TensorView& out, const ConstTensorView& x, int size) {
-  CHECK(out.device == DeviceKind::kCpu && x.device == DeviceKind::kCpu)
-      << "host collectives take host tensors";
+void CheckGatherable(const TensorView& out, const ConstTensorView& x, int size,
+                     DeviceKind device) {
+  CHECK(out.device == device && x.device == device) << WhoTakes(device);
   CHECK(out.contiguous() && x.contiguous()) << "all-gather of a strided tensor";
   CHECK(out.dtype == x.dtype) << DTypeName(out.dtype) << " gathered from " << DTypeName(x.dtype);
   CHECK_EQ(out.elements(), x.elements() * size)

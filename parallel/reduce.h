@@ -10,12 +10,12 @@
 
 namespace tamis {
 
-// Dies unless x is a tensor that a host transport can reduce: f32, f16 or bf16, contiguous, on the
-// CPU.
-void CheckReducible(const TensorView& x);
+// Dies unless x is a tensor that a transport on `device` can reduce: f32, f16 or bf16, contiguous.
+void CheckReducible(const TensorView& x, DeviceKind device = DeviceKind::kCpu);
 
-// Dies unless out is [size, shape of x], both contiguous, on the CPU and of one dtype.
-void CheckGatherable(const TensorView& out, const ConstTensorView& x, int size);
+// Dies unless out is [size, shape of x], both contiguous, on `device` and of one dtype.
+void CheckGatherable(const TensorView& out, const ConstTensorView& x, int size,
+                     DeviceKind device = DeviceKind::kCpu);
 
 // to[i] = op over r < size of parts[r][i], for i < count. `to` may be one of the parts.
 void ReduceInRankOrder(void* to, const void* const* parts, int size, int64_t count, DType dtype,

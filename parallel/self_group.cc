@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One rank, alone: nobody to agree with.
-#include <cstring>
-
+// One rank, alone: nobody to agree with. Takes tensors on any device.
 #include "parallel/groups.h"
 #include "parallel/reduce.h"
 
@@ -22,11 +20,11 @@ class SelfCollectives final : public Collectives {
  public:
   int rank() const override { return 0; }
   int size() const override { return 1; }
-  bool capturable() const override { return false; }
-  void AllReduce(TensorView x, ReduceOp, const Stream&) override { CheckReducible(x); }
-  void AllGather(TensorView out, ConstTensorView x, const Stream&) override {
-    CheckGatherable(out, x, size());
-    if (!x.empty()) std::memcpy(out.data, x.data, x.bytes());
+  bool capturable() const override { return true; }  // at most a copy
+  void AllReduce(TensorView x, ReduceOp, const Stream&) override { CheckReducible(x, x.device); }
+  void AllGather(TensorView out, ConstTensorView x, const Stream& stream) override {
+    CheckGatherable(out, x, size(), x.device);
+    if (!x.empty()) CopyBytes(out.data, out.device, x.data, x.device, x.bytes(), stream);
   }
 };
 

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "kernels/cpu/convert.h"
+#include "kernels/device.h"
 #include "kernels/ops.h"
 
 namespace tamis {
@@ -77,21 +78,73 @@ std::string ExpectedReduction(int size, size_t count, uint32_t seed, DType dtype
   return Packed(result, dtype);
 }
 
-void ExpectReduction(Group& group, size_t count, uint32_t seed, DType dtype, ReduceOp op) {
+// A tensor on the stream's device between guard bytes, `offset` elements off the alignment of the
+// memory it lies in.
+class TestTensor {
+ public:
+  TestTensor(Shape shape, DType dtype, const Stream& stream, int64_t offset = 0)
+      : stream_(stream),
+        begin_(kGuard + static_cast<size_t>(offset) * DTypeBytes(dtype)),
+        bytes_(static_cast<size_t>(shape.elements()) * DTypeBytes(dtype)),
+        memory_(MemoryOf(stream.device()), begin_ + bytes_ + kGuard, "test tensor") {
+    view_ = memory_.View(shape, dtype, begin_);
+    Put(std::string(bytes_, kPoison));
+  }
+  TestTensor(const std::string& bytes, Shape shape, DType dtype, const Stream& stream,
+             int64_t offset = 0)
+      : TestTensor(shape, dtype, stream, offset) {
+    Put(bytes);
+  }
+
+  const TensorView& view() const { return view_; }
+
+  void Put(const std::string& bytes) {
+    CHECK_EQ(bytes.size(), bytes_);
+    host_.assign(memory_.bytes(), kPoison);
+    host_.replace(begin_, bytes_, bytes);
+    CopyBytes(memory_.data(), memory_.device(), host_.data(), DeviceKind::kCpu, host_.size(),
+              stream_);
+    stream_.Synchronize();
+  }
+
+  // The bytes; fails the test if a guard was written to.
+  std::string Get() {
+    CopyBytes(host_.data(), DeviceKind::kCpu, memory_.data(), memory_.device(), host_.size(),
+              stream_);
+    stream_.Synchronize();
+    const size_t end = begin_ + bytes_;
+    for (size_t i = 0; i < begin_; ++i) EXPECT_EQ(host_[i], kPoison);
+    for (size_t i = end; i < host_.size(); ++i) EXPECT_EQ(host_[i], kPoison);
+    return host_.substr(begin_, bytes_);
+  }
+
+ private:
+  static constexpr size_t kGuard = 64;
+  static constexpr char kPoison = '\x5a';
+  const Stream& stream_;
+  size_t begin_;
+  size_t bytes_;
+  Buffer memory_;
+  TensorView view_;
+  std::string host_;
+};
+
+void ExpectReduction(Group& group, const Stream& stream, size_t count, uint32_t seed, DType dtype,
+                     ReduceOp op) {
   Collectives& collectives = *group.collectives;
-  std::string x = Packed(FloatsOf(collectives.rank(), count, seed), dtype);
-  const TensorView view(x.data(), {static_cast<int64_t>(count)}, dtype, DeviceKind::kCpu);
-  collectives.AllReduce(view, op, Stream::Cpu());
+  TestTensor x(Packed(FloatsOf(collectives.rank(), count, seed), dtype),
+               {static_cast<int64_t>(count)}, dtype, stream, /*offset=*/count % 2);
+  collectives.AllReduce(x.view(), op, stream);
   std::string want;  // worked out by one rank, met by all
   if (collectives.rank() == 0) {
     want = ExpectedReduction(collectives.size(), count, seed, dtype, op);
   }
   group.control->Broadcast(&want);
-  EXPECT_TRUE(x == want) << count << " of " << DTypeName(dtype) << " over " << collectives.size()
-                         << " ranks";
+  EXPECT_TRUE(x.Get() == want) << count << " of " << DTypeName(dtype) << " over "
+                               << collectives.size() << " ranks";
 }
 
-void BroadcastReplacesEveryRanksBytes(Group& group) {
+void BroadcastReplacesEveryRanksBytes(Group& group, const Stream&) {
   Control& control = *group.control;
   // Around the packet of the MPI transport (4088 bytes of text), empty, and large.
   for (size_t bytes : {0, 1, 4087, 4088, 4089, 100'000, 3'000'000}) {
@@ -102,7 +155,7 @@ void BroadcastReplacesEveryRanksBytes(Group& group) {
   }
 }
 
-void GatherKeepsRanksAndLengths(Group& group) {
+void GatherKeepsRanksAndLengths(Group& group, const Stream&) {
   Control& control = *group.control;
   for (size_t unit : {0, 1, 3000, 100'000}) {
     const auto bytes_of = [&](int rank) {  // rank 1 sends nothing
@@ -118,7 +171,7 @@ void GatherKeepsRanksAndLengths(Group& group) {
   }
 }
 
-void AgreementNeedsEveryRank(Group& group) {
+void AgreementNeedsEveryRank(Group& group, const Stream&) {
   Control& control = *group.control;
   EXPECT_TRUE(AllAgree(control, true));
   EXPECT_FALSE(AllAgree(control, false));
@@ -128,83 +181,97 @@ void AgreementNeedsEveryRank(Group& group) {
   Barrier(control);
 }
 
-void SumsInRankOrder(Group& group) {
+void SumsInRankOrder(Group& group, const Stream& stream) {
   // Around the ranks' slices and the transports' thresholds and chunks.
   for (size_t count : {1, 2, 3, 7, 576, 4096, 4097, 8192, 8193, 65536, 65537, 294'912}) {
-    ExpectReduction(group, count, /*seed=*/1, DType::kF32, ReduceOp::kSum);
+    ExpectReduction(group, stream, count, /*seed=*/1, DType::kF32, ReduceOp::kSum);
   }
 }
 
-void SumsHalvesInFloat32(Group& group) {
+void SumsHalvesInFloat32(Group& group, const Stream& stream) {
   for (size_t count : {1, 5, 576, 8192, 8193, 131'073}) {
-    ExpectReduction(group, count, /*seed=*/2, DType::kBF16, ReduceOp::kSum);
-    ExpectReduction(group, count, /*seed=*/3, DType::kF16, ReduceOp::kSum);
+    ExpectReduction(group, stream, count, /*seed=*/2, DType::kBF16, ReduceOp::kSum);
+    ExpectReduction(group, stream, count, /*seed=*/3, DType::kF16, ReduceOp::kSum);
   }
 }
 
-void TakesMaxima(Group& group) {
+void TakesMaxima(Group& group, const Stream& stream) {
   for (size_t count : {1, 576, 70'000}) {
     for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
-      ExpectReduction(group, count, /*seed=*/4, dtype, ReduceOp::kMax);
+      ExpectReduction(group, stream, count, /*seed=*/4, dtype, ReduceOp::kMax);
     }
   }
 }
 
-void EmptyTensorsAreNothing(Group& group) {
+void EmptyTensorsAreNothing(Group& group, const Stream& stream) {
   Collectives& collectives = *group.collectives;
-  collectives.AllReduce(TensorView(nullptr, {0, 576}, DType::kF32, DeviceKind::kCpu),
-                        ReduceOp::kSum, Stream::Cpu());
-  collectives.AllGather(TensorView(nullptr, {collectives.size(), 0}, DType::kI32, DeviceKind::kCpu),
-                        ConstTensorView(nullptr, {0}, DType::kI32, DeviceKind::kCpu),
-                        Stream::Cpu());
-  ExpectReduction(group, 10, /*seed=*/5, DType::kF32, ReduceOp::kSum);
+  const DeviceKind device = stream.device();
+  collectives.AllReduce(TensorView(nullptr, {0, 576}, DType::kF32, device), ReduceOp::kSum, stream);
+  collectives.AllGather(TensorView(nullptr, {collectives.size(), 0}, DType::kI32, device),
+                        ConstTensorView(nullptr, {0}, DType::kI32, device), stream);
+  ExpectReduction(group, stream, 10, /*seed=*/5, DType::kF32, ReduceOp::kSum);
 }
 
-void GathersEveryDType(Group& group) {
+void GathersEveryDType(Group& group, const Stream& stream) {
   Collectives& collectives = *group.collectives;
+  const int size = collectives.size();
   for (DType dtype :
        {DType::kF32, DType::kF16, DType::kBF16, DType::kI32, DType::kI64, DType::kU64}) {
-    for (int64_t items : {1, 33, 33'001}) {
+    for (int64_t items : {1, 33, 4096, 33'001}) {
       const size_t bytes = static_cast<size_t>(items) * DTypeBytes(dtype);
-      const std::string x = TextOf(collectives.rank(), bytes);
-      std::string out(bytes * static_cast<size_t>(collectives.size()), '\x5a');
-      collectives.AllGather(
-          TensorView(out.data(), {collectives.size(), items}, dtype, DeviceKind::kCpu),
-          ConstTensorView(x.data(), {items}, dtype, DeviceKind::kCpu), Stream::Cpu());
-      for (int rank = 0; rank < collectives.size(); ++rank) {
-        EXPECT_TRUE(out.compare(static_cast<size_t>(rank) * bytes, bytes, TextOf(rank, bytes)) == 0)
+      const TestTensor x(TextOf(collectives.rank(), bytes), {items}, dtype, stream, items % 2);
+      TestTensor out({size, items}, dtype, stream, items % 2);
+      collectives.AllGather(out.view(), x.view(), stream);
+      const std::string got = out.Get();
+      for (int rank = 0; rank < size; ++rank) {
+        EXPECT_TRUE(got.compare(static_cast<size_t>(rank) * bytes, bytes, TextOf(rank, bytes)) == 0)
             << "rank " << rank << ", " << items << " of " << DTypeName(dtype);
       }
     }
   }
 }
 
+template <typename T>
+std::string BytesOf(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+}
+
+template <typename T>
+std::vector<T> ValuesOf(const std::string& bytes) {
+  std::vector<T> values(bytes.size() / sizeof(T));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
 // Calls of all kinds in quick succession: a slot reused too early would mix rounds.
-void ManyCallsInARow(Group& group) {
+void ManyCallsInARow(Group& group, const Stream& stream) {
   Collectives& collectives = *group.collectives;
   const int size = collectives.size();
   constexpr int64_t kItems = 576;
-  std::vector<float> x(kItems);
-  std::vector<int32_t> gathered(static_cast<size_t>(size));
+  std::vector<float> values(kItems);
+  TestTensor x({kItems}, DType::kF32, stream);
+  TestTensor mine({1}, DType::kI32, stream);
+  TestTensor gathered({size, 1}, DType::kI32, stream);
   int wrong = 0;
   for (int i = 0; i < 2000; ++i) {
     for (int64_t item = 0; item < kItems; ++item) {  // small integers: sums are exact
-      x[static_cast<size_t>(item)] = static_cast<float>((i + item + collectives.rank()) % 1000);
+      values[static_cast<size_t>(item)] =
+          static_cast<float>((i + item + collectives.rank()) % 1000);
     }
-    collectives.AllReduce(TensorView(x.data(), {kItems}, DType::kF32, DeviceKind::kCpu),
-                          ReduceOp::kSum, Stream::Cpu());
+    x.Put(BytesOf(values));
+    collectives.AllReduce(x.view(), ReduceOp::kSum, stream);
+    values = ValuesOf<float>(x.Get());
     for (int64_t item = 0; item < kItems; item += 25) {
       float want = 0;
       for (int rank = 0; rank < size; ++rank) want += static_cast<float>((i + item + rank) % 1000);
-      wrong += x[static_cast<size_t>(item)] == want ? 0 : 1;
+      wrong += values[static_cast<size_t>(item)] == want ? 0 : 1;
     }
     if (i % 3 != 0) continue;
-    const int32_t mine = i * 100 + collectives.rank();
-    collectives.AllGather(TensorView(gathered.data(), {size, 1}, DType::kI32, DeviceKind::kCpu),
-                          ConstTensorView(&mine, {1}, DType::kI32, DeviceKind::kCpu),
-                          Stream::Cpu());
+    mine.Put(BytesOf<int32_t>({i * 100 + collectives.rank()}));
+    collectives.AllGather(gathered.view(), mine.view(), stream);
+    const std::vector<int32_t> all = ValuesOf<int32_t>(gathered.Get());
     for (int rank = 0; rank < size; ++rank) {
-      wrong += gathered[static_cast<size_t>(rank)] == i * 100 + rank ? 0 : 1;
+      wrong += all[static_cast<size_t>(rank)] == i * 100 + rank ? 0 : 1;
     }
     std::string plan = group.control->rank() == 0 ? std::to_string(i) : "";
     group.control->Broadcast(&plan);
@@ -213,40 +280,49 @@ void ManyCallsInARow(Group& group) {
   EXPECT_EQ(wrong, 0);
 }
 
-void OneRankComesLate(Group& group) {
+void OneRankComesLate(Group& group, const Stream& stream) {
   for (int late = 0; late < group.control->size(); ++late) {
     if (group.control->rank() == late) std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    ExpectReduction(group, 576, /*seed=*/6, DType::kF32, ReduceOp::kSum);
+    ExpectReduction(group, stream, 576, /*seed=*/6, DType::kF32, ReduceOp::kSum);
     if (group.control->rank() == late) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     Barrier(*group.control);
   }
 }
 
-void ReducesAddsAndNormalises(Group& group) {
+// Fused or composed, the bits are those of the all-reduce followed by the op.
+void ExpectNormed(Group& group, const Stream& stream, int64_t rows, int64_t hidden, DType dtype,
+                  int64_t offset) {
   Collectives& collectives = *group.collectives;
-  constexpr int64_t kRows = 3;
-  constexpr int64_t kHidden = 96;
-  constexpr size_t kItems = kRows * kHidden;
-  const auto view = [](std::vector<float>& values, Shape shape) {
-    return TensorView(values.data(), shape, DType::kF32, DeviceKind::kCpu);
-  };
-  const Shape shape = {kRows, kHidden};
-  std::vector<float> weight = FloatsOf(0, kHidden, /*seed=*/8);
-  std::vector<float> residual = FloatsOf(0, kItems, /*seed=*/9);
-  std::vector<float> want_residual = residual;
-  std::vector<float> x = FloatsOf(collectives.rank(), kItems, /*seed=*/10);
-  std::vector<float> sum(kItems);
-  const std::string packed =
-      ExpectedReduction(collectives.size(), kItems, /*seed=*/10, DType::kF32, ReduceOp::kSum);
-  std::memcpy(sum.data(), packed.data(), packed.size());
-  std::vector<float> out(kItems, NAN);
-  std::vector<float> want(kItems, NAN);
-  collectives.AllReduceAddRmsNorm(view(out, shape), view(residual, shape), view(x, shape),
-                                  view(weight, {kHidden}), 1e-5f, Stream::Cpu());
-  ops::AddRmsNorm(view(want, shape), view(want_residual, shape), view(sum, shape),
-                  view(weight, {kHidden}), 1e-5f, Stream::Cpu());
-  EXPECT_EQ(out, want);
-  EXPECT_EQ(residual, want_residual);
+  const auto items = static_cast<size_t>(rows * hidden);
+  const Shape shape = {rows, hidden};
+  const TestTensor weight(Packed(FloatsOf(0, static_cast<size_t>(hidden), /*seed=*/8), dtype),
+                          {hidden}, dtype, stream, offset);
+  const std::string before = Packed(FloatsOf(0, items, /*seed=*/9), dtype);
+  TestTensor residual(before, shape, dtype, stream, offset);
+  TestTensor want_residual(before, shape, dtype, stream, offset);
+  const TestTensor x(Packed(FloatsOf(collectives.rank(), items, /*seed=*/10), dtype), shape, dtype,
+                     stream, offset);
+  const TestTensor sum(
+      ExpectedReduction(collectives.size(), items, /*seed=*/10, dtype, ReduceOp::kSum), shape,
+      dtype, stream, offset);
+  TestTensor out(shape, dtype, stream, offset);
+  TestTensor want(shape, dtype, stream, offset);
+  collectives.AllReduceAddRmsNorm(out.view(), residual.view(), x.view(), weight.view(), 1e-5f,
+                                  stream);
+  ops::AddRmsNorm(want.view(), want_residual.view(), sum.view(), weight.view(), 1e-5f, stream);
+  EXPECT_TRUE(out.Get() == want.Get()) << rows << " x " << hidden << " of " << DTypeName(dtype);
+  EXPECT_TRUE(residual.Get() == want_residual.Get())
+      << rows << " x " << hidden << " of " << DTypeName(dtype);
+}
+
+void ReducesAddsAndNormalises(Group& group, const Stream& stream) {
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    ExpectNormed(group, stream, 3, 96, dtype, /*offset=*/0);
+    ExpectNormed(group, stream, 3, 96, dtype, /*offset=*/1);
+    ExpectNormed(group, stream, 5, 577, dtype, /*offset=*/0);
+    ExpectNormed(group, stream, 1, 4096, dtype, /*offset=*/0);
+    ExpectNormed(group, stream, 33, 1024, dtype, /*offset=*/0);
+  }
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "parallel/groups.h"
 #include "parallel/shared_collectives.h"
+#include "parallel/staged_collectives.h"
 #include "tests/parallel/group_cases.h"
 
 namespace tamis {
@@ -39,7 +40,7 @@ TEST_P(LoopbackTest, Case) {
     ASSERT_EQ(group.control->rank(), rank);
     ASSERT_EQ(group.collectives->rank(), rank);
     ASSERT_EQ(group.collectives->size(), GetParam().size);
-    GetParam().group_case.run(group);
+    GetParam().group_case.run(group, Stream::Cpu());
   });
 }
 
@@ -50,7 +51,17 @@ TEST_P(LoopbackTest, CaseInSharedMemory) {
     const World world = {rank, size, rank, size, "here"};
     group.collectives = MakeSharedCollectives(world, *group.control);
     ASSERT_NE(group.collectives, nullptr);
-    GetParam().group_case.run(group);
+    GetParam().group_case.run(group, Stream::Cpu());
+  });
+}
+
+// Staging does not care what device it copies from.
+TEST_P(LoopbackTest, CaseStaged) {
+  RunLoopback(GetParam().size, [&](int, Group& group) {
+    const std::unique_ptr<Collectives> host = std::move(group.collectives);
+    group.collectives = MakeStagedCollectives(*host);
+    GetParam().group_case.run(group, Stream::Cpu());
+    group.collectives = nullptr;  // before what it uses
   });
 }
 
@@ -60,7 +71,7 @@ class SelfTest : public testing::TestWithParam<GroupCase> {};
 
 TEST_P(SelfTest, Case) {
   Group group = MakeSelfGroup();
-  GetParam().run(group);
+  GetParam().run(group, Stream::Cpu());
 }
 
 INSTANTIATE_TEST_SUITE_P(Self, SelfTest, testing::ValuesIn(GroupCases()),

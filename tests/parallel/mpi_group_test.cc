@@ -22,12 +22,12 @@ TEST_P(MpiGroupTest, Case) {
   Group group = MakeMpiGroup(TestMpi());
   ASSERT_EQ(group.control->size(), TestMpi().world().size);
   ASSERT_EQ(group.control->rank(), TestMpi().world().rank);
-  GetParam().run(group);
+  GetParam().run(group, Stream::Cpu());
 }
 
 TEST_P(MpiGroupTest, CaseByMessages) {
   Group group = MakeMpiMessageGroup(TestMpi());
-  GetParam().run(group);
+  GetParam().run(group, Stream::Cpu());
 }
 
 INSTANTIATE_TEST_SUITE_P(Mpi, MpiGroupTest, testing::ValuesIn(GroupCases()),
