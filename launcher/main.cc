@@ -37,8 +37,9 @@ struct ServeFlags {
 };
 
 void AddServe(CLI::App* app, ServeFlags* flags) {
-  app->add_option("--config", flags->config_path,
-                  "a YAML file whose keys are these flags; flags win over it");
+  app->add_option(
+      "--config", flags->config_path,
+      "a YAML or JSON file whose keys are these flags, or one of OmniKV's; flags win over it");
   for (const ServeOption& option : ServeOptions()) {
     app->add_option_function<std::string>(
         "--" + option.name,

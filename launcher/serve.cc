@@ -217,6 +217,9 @@ int RunServe(const ServeConfig& config, int* argc, char*** argv) {
   StartLogging(config, world.rank);
   spdlog::info("tamis {} on {} rank(s)", kVersion, world.size);
   for (const std::string& line : Describe(config)) spdlog::info("{}", line);
+  if (world.rank == 0) {
+    for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
+  }
 
   Shutdown shutdown(Millis(config.timeouts.shutdown_s));
   std::optional<SignalThread> signals;

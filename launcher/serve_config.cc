@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "launcher/omnikv_keys.h"
 #include "yaml-cpp/yaml.h"
 
 namespace tamis {
@@ -13,6 +15,19 @@ namespace {
 
 // The option that a key means: YAML may write na_me.
 std::string NameOf(const std::string& key) { return absl::StrReplaceAll(key, {{"_", "-"}}); }
+
+// A list is the text that a flag would have: its elements with commas between them.
+bool ReadValue(const YAML::Node& node, std::string* value) {
+  if (node.IsScalar()) *value = node.Scalar();
+  if (!node.IsSequence()) return node.IsScalar();
+  std::vector<std::string> parts;
+  for (const YAML::Node& part : node) {
+    if (!part.IsScalar()) return false;
+    parts.push_back(part.Scalar());
+  }
+  *value = absl::StrJoin(parts, ",");
+  return true;
+}
 
 // What no single option can check.
 void CheckTogether(const ServeConfig& config, std::vector<std::string>* problems) {
@@ -46,8 +61,10 @@ absl::StatusOr<NamedValues> ReadYaml(const std::string& path) {
     }
     for (const auto& entry : root) {
       const std::string where = absl::StrCat(path, ":", entry.first.Mark().line + 1, ": ");
-      if (!entry.first.IsScalar() || !entry.second.IsScalar()) {
-        return absl::InvalidArgumentError(absl::StrCat(where, "not a plain key and value"));
+      std::string text;
+      if (!entry.first.IsScalar() || !ReadValue(entry.second, &text)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(where, "not a key with a plain value or a list of them"));
       }
       // The last would silently win, over a spelling with the other separator too.
       const bool again = std::any_of(values.begin(), values.end(), [&](const auto& value) {
@@ -57,7 +74,7 @@ absl::StatusOr<NamedValues> ReadYaml(const std::string& path) {
         return absl::InvalidArgumentError(
             absl::StrCat(where, entry.first.Scalar(), " is given twice"));
       }
-      values.emplace_back(entry.first.Scalar(), entry.second.Scalar());
+      values.emplace_back(entry.first.Scalar(), text);
     }
   } catch (const YAML::BadFile&) {
     return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
@@ -71,19 +88,27 @@ ServeConfig MakeServeConfig(const NamedValues& yaml, const NamedValues& flags,
                             std::vector<std::string>* problems) {
   ServeConfig config;
   const std::vector<ServeOption> options = ServeOptions();
-  const auto apply = [&](const std::string& key, const std::string& value, const char* source) {
-    const std::string name = NameOf(key);
+  const auto apply = [&](const FileValue& value, const std::string& source) {
     const auto option = std::find_if(options.begin(), options.end(),
-                                     [&](const ServeOption& o) { return o.name == name; });
+                                     [&](const ServeOption& o) { return o.name == value.option; });
     if (option == options.end()) {
-      problems->push_back(absl::StrCat(source, key, ": no such option"));
+      problems->push_back(absl::StrCat(source, value.key, ": no such option"));
       return;
     }
-    const std::string problem = option->set(value, &config);
-    if (!problem.empty()) problems->push_back(absl::StrCat(source, problem));
+    const bool alias = NameOf(value.key) != value.option;
+    const std::string problem = option->set(value.value, &config);
+    if (problem.empty()) return;
+    problems->push_back(absl::StrCat(source, alias ? value.key + ": " : "", problem));
   };
-  for (const auto& [key, value] : yaml) apply(key, value, "config file: ");
-  for (const auto& [key, value] : flags) apply(key, value, "");
+  std::vector<std::string> file_problems;
+  for (const FileValue& value : TranslateOmniKvKeys(yaml, &file_problems, &config.warnings)) {
+    apply(value, "config file: ");
+  }
+  for (const std::string& problem : file_problems) {
+    problems->push_back(absl::StrCat("config file: ", problem));
+  }
+  for (std::string& warning : config.warnings) warning.insert(0, "config file: ");
+  for (const auto& [key, value] : flags) apply({key, NameOf(key), value}, "");
   CheckTogether(config, problems);
   return config;
 }

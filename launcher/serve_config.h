@@ -53,6 +53,8 @@ struct ServeConfig {
     double startup_s = 600;
   } timeouts;
   std::string log_level = "info";
+  // What the configuration file says and nothing heeds; logged at start.
+  std::vector<std::string> warnings;
 };
 
 // Units, default and limits stand in `help`.
@@ -68,10 +70,11 @@ std::vector<ServeOption> ServeOptions();
 
 using NamedValues = std::vector<std::pair<std::string, std::string>>;
 
-// The keys and values of a YAML file: one flat map of scalars.
+// The keys and values of a YAML or JSON file (JSON is YAML): one flat map of scalars and lists of
+// scalars, which become text with commas.
 absl::StatusOr<NamedValues> ReadYaml(const std::string& path);
 
-// Applies the YAML values, then the flags. Appends every problem, one sentence each.
+// Applies the file's values (ours or OmniKV's: omnikv_keys.h), then the flags. Appends every problem, one sentence each.
 ServeConfig MakeServeConfig(const NamedValues& yaml, const NamedValues& flags,
                             std::vector<std::string>* problems);
 

@@ -41,6 +41,31 @@ ask >"$work/forced" || fail "forced"
 cmp "$work/dense" "$work/forced" || fail "selecting everything differs from dense decoding"
 stop_server
 
+# A file with OmniKV's keys starts the server and selects; the same settings in ours answer alike.
+cat >"$work/omnikv.json" <<JSON
+{
+  "model_name": "$model",
+  "model_cls": "multi",
+  "do_select_layers": "2,8,17",
+  "num_wait_load_layers": 1,
+  "num_of_selected_tokens": 0.3,
+  "selector_cls": "last",
+  "real_offload": false,
+  "load_in_4bit": false
+}
+JSON
+config=$work/omnikv.json start_server 2 --max-num-seqs 4 || exit 1
+grep -q "config file: real_offload has no effect" "$log" || fail "no warning: $(cat "$log")"
+ask >"$work/omnikv" || fail "OmniKV's file"
+stop_server
+start_server 2 --selection-filter-layers 2,8,17 --selection-wait-layers 1 --num-selected-tokens 0.3 \
+  --selection-candidates prompt --selection-sink-tokens 0 --selection-recent-tokens 0 \
+  --selection-min-context 0 --dtype auto --max-num-seqs 4 --max-num-batched-tokens 512 || exit 1
+ask >"$work/ours" || fail "the same settings"
+cmp "$work/omnikv" "$work/ours" || fail "OmniKV's file means something else"
+cmp -s "$work/omnikv" "$work/dense" && fail "OmniKV's file selects nothing"
+stop_server
+
 "$tamis" serve --model "$model" --selection-filter-layers 2,40 --port 0 >"$work/refused" 2>&1 &&
   fail "a layer that does not exist was taken"
 grep -q "tamis: selection: filter_layers contains a layer that is 40" "$work/refused" ||

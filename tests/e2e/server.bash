@@ -22,13 +22,13 @@ now_ms() { date +%s%3N; }
 # The processes of the server: mpirun's children.
 rank_pids() { ps -o pid= --ppid "$mpirun_pid" | sort -n; }
 
-# start_server RANKS [FLAGS]: sets mpirun_pid, target and log.
+# start_server RANKS [FLAGS]: sets mpirun_pid, target and log. Reads $config, or the quick start's.
 start_server() {
   local ranks=$1
   shift
   log=$work/server.log
   : >"$log"
-  mpirun -n "$ranks" "$tamis" serve --config "$root/configs/smollm2-cpu.yaml" --model "$model" \
+  mpirun -n "$ranks" "$tamis" serve --config "${config:-$root/configs/smollm2-cpu.yaml}" --model "$model" \
     --port 0 "$@" >"$log" 2>&1 &
   mpirun_pid=$!
   target=

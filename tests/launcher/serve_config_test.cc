@@ -145,7 +145,7 @@ TEST(ServeConfig, Bytes) {
 TEST(ServeConfig, YamlThatIsNoFlatMapIsRefused) {
   EXPECT_EQ(ReadYaml(::testing::TempDir() + "none.yaml").status().code(),
             absl::StatusCode::kNotFound);
-  for (const char* bad : {"- a\n- b\n", "server:\n  port: 1\n", "a: [1\n", "port: [1, 2]\n",
+  for (const char* bad : {"- a\n- b\n", "server:\n  port: 1\n", "a: [1\n", "port: [[1, 2]]\n",
                           "port: 1\nport: 2\n", "max-num-seqs: 1\nmax_num_seqs: 2\n", "port:\n"}) {
     EXPECT_EQ(ReadYaml(WriteFile("bad.yaml", bad)).status().code(),
               absl::StatusCode::kInvalidArgument)
@@ -154,6 +154,11 @@ TEST(ServeConfig, YamlThatIsNoFlatMapIsRefused) {
   const auto empty = ReadYaml(WriteFile("empty.yaml", "# nothing\n"));
   ASSERT_TRUE(empty.ok());
   EXPECT_TRUE(empty->empty());
+  // A list is its elements with commas, which is no port.
+  std::vector<std::string> problems;
+  MakeServeConfig(*ReadYaml(WriteFile("list.yaml", "port: [1, 2]\n")), kModel, &problems);
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_EQ(problems[0].rfind("config file: --port: \"1,2\"; allowed", 0), 0u) << problems[0];
 }
 
 TEST(ServeConfig, EveryOptionIsDescribed) {
