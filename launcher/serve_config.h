@@ -74,7 +74,8 @@ using NamedValues = std::vector<std::pair<std::string, std::string>>;
 // scalars, which become text with commas.
 absl::StatusOr<NamedValues> ReadYaml(const std::string& path);
 
-// Applies the file's values (ours or OmniKV's: omnikv_keys.h), then the flags. Appends every problem, one sentence each.
+// Applies the file's values (ours or OmniKV's: omnikv_keys.h), then the flags. Appends every
+// problem, one sentence each.
 ServeConfig MakeServeConfig(const NamedValues& yaml, const NamedValues& flags,
                             std::vector<std::string>* problems);
 
