@@ -9,6 +9,7 @@
 
 #include "kernels/check.h"
 #include "kernels/device_backend.h"
+#include "kernels/graph.h"
 
 namespace tamis {
 namespace {
@@ -81,8 +82,8 @@ void Stream::Synchronize() const {
   if (device_ == DeviceKind::kCuda) device_backend::SynchronizeStream(handle_);
 }
 
-Event::Event(DeviceKind device) : device_(device) {
-  if (device == DeviceKind::kCuda) handle_ = device_backend::NewEvent();
+Event::Event(DeviceKind device, bool timed) : device_(device) {
+  if (device == DeviceKind::kCuda) handle_ = device_backend::NewEvent(timed);
 }
 
 Event& Event::operator=(Event&& other) noexcept {
@@ -106,6 +107,28 @@ bool Event::Done() const {
 
 void Event::Wait() const {
   if (device_ == DeviceKind::kCuda) device_backend::WaitEvent(handle_);
+}
+
+double MillisecondsBetween(const Event& from, const Event& to) {
+  CHECK(from.cuda() != nullptr && to.cuda() != nullptr) << "only CUDA events have times";
+  return device_backend::EventMilliseconds(from.cuda(), to.cuda());
+}
+
+void Graph::BeginCapture(const Stream& stream) {
+  CHECK(stream.device() == DeviceKind::kCuda) << "graphs are captured from CUDA streams";
+  device_backend::BeginCapture(stream.cuda());
+}
+
+Graph Graph::EndCapture(const Stream& stream) {
+  return Graph(device_backend::EndCapture(stream.cuda()));
+}
+
+void Graph::Launch(const Stream& stream) const {
+  device_backend::LaunchGraph(handle_, stream.cuda());
+}
+
+Graph::~Graph() {
+  if (handle_ != nullptr) device_backend::FreeGraph(handle_);
 }
 
 Buffer::Buffer(MemoryKind kind, size_t bytes, const char* name)
@@ -138,6 +161,20 @@ void CopyBytes(void* to, DeviceKind to_device, const void* from, DeviceKind from
   }
   CHECK(stream.device() == DeviceKind::kCuda) << "copies to and from a GPU need its stream";
   device_backend::CopyAsync(to, from, bytes, stream.cuda());
+}
+
+void CopyRows(void* to, DeviceKind to_device, const void* from, DeviceKind from_device, size_t rows,
+              size_t row_bytes, size_t pitch, const Stream& stream) {
+  CHECK_LE(row_bytes, pitch);
+  if (rows == 0 || row_bytes == 0) return;
+  if (to_device == DeviceKind::kCuda || from_device == DeviceKind::kCuda) {
+    CHECK(stream.device() == DeviceKind::kCuda) << "copies to and from a GPU need its stream";
+    return device_backend::CopyRowsAsync(to, from, rows, row_bytes, pitch, stream.cuda());
+  }
+  for (size_t row = 0; row < rows; ++row) {
+    std::memcpy(static_cast<std::byte*>(to) + row * pitch,
+                static_cast<const std::byte*>(from) + row * pitch, row_bytes);
+  }
 }
 
 }  // namespace tamis

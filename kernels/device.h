@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <utility>
 
 #include "kernels/tensor.h"
@@ -20,6 +21,14 @@ bool CudaBuilt();
 int CudaDeviceCount();
 // Binds the calling thread to a device, once per rank. Dies on failure.
 void SetCudaDevice(int device);
+
+// Of the thread's current CUDA device; all die without one.
+struct DeviceMemory {
+  size_t free = 0;   // bytes
+  size_t total = 0;  // bytes
+};
+DeviceMemory CudaMemory();
+std::string CudaDeviceName();
 
 // An ordered queue of work on one device. The CPU stream executes inline. Move-only.
 class Stream {
@@ -44,7 +53,8 @@ class Stream {
 // A point in a stream's order. On the CPU everything before it is already done. Move-only.
 class Event {
  public:
-  explicit Event(DeviceKind device);
+  // A timed one may be given to MillisecondsBetween, and costs the stream a little.
+  explicit Event(DeviceKind device, bool timed = false);
   Event(Event&& other) noexcept
       : device_(other.device_), handle_(std::exchange(other.handle_, nullptr)) {}
   Event& operator=(Event&& other) noexcept;
@@ -59,6 +69,9 @@ class Event {
   DeviceKind device_;
   CUevent_st* handle_ = nullptr;
 };
+
+// From one recorded and reached event to another, both timed, on one CUDA device.
+double MillisecondsBetween(const Event& from, const Event& to);
 
 enum class MemoryKind : uint8_t {
   kCpu,     // ordinary host memory, 64-byte aligned, zero-filled lazily by the OS
@@ -102,5 +115,9 @@ constexpr MemoryKind MemoryOf(DeviceKind device) {
 // only where the host side is pinned.
 void CopyBytes(void* to, DeviceKind to_device, const void* from, DeviceKind from_device,
                size_t bytes, const Stream& stream);
+
+// The same for `rows` rows of `row_bytes` that start `pitch` bytes apart on both sides.
+void CopyRows(void* to, DeviceKind to_device, const void* from, DeviceKind from_device, size_t rows,
+              size_t row_bytes, size_t pitch, const Stream& stream);
 
 }  // namespace tamis

@@ -8,6 +8,7 @@
 
 struct CUstream_st;
 struct CUevent_st;
+struct CUgraphExec_st;
 
 namespace tamis::device_backend {
 
@@ -15,11 +16,17 @@ CUstream_st* NewStream();  // non-blocking, on the thread's current device
 void FreeStream(CUstream_st* stream);
 void SynchronizeStream(CUstream_st* stream);
 
-CUevent_st* NewEvent();  // without timing
+CUevent_st* NewEvent(bool timed);
 void FreeEvent(CUevent_st* event);
 void RecordEvent(CUevent_st* event, CUstream_st* stream);
 bool EventDone(CUevent_st* event);
 void WaitEvent(CUevent_st* event);
+double EventMilliseconds(CUevent_st* from, CUevent_st* to);
+
+void BeginCapture(CUstream_st* stream);            // of this thread's work on the stream
+CUgraphExec_st* EndCapture(CUstream_st* stream);   // ready to launch
+void LaunchGraph(CUgraphExec_st* graph, CUstream_st* stream);
+void FreeGraph(CUgraphExec_st* graph);
 
 void* AllocateDevice(size_t bytes, const char* name);  // device memory, zeroed
 void FreeDevice(void* data, size_t bytes);
@@ -28,6 +35,8 @@ void FreePinned(void* data, size_t bytes);
 
 // Device to device, or between host and device, in the stream's order.
 void CopyAsync(void* to, const void* from, size_t bytes, CUstream_st* stream);
+void CopyRowsAsync(void* to, const void* from, size_t rows, size_t row_bytes, size_t pitch,
+                   CUstream_st* stream);
 
 // Ordinary host memory, 64-byte aligned, zero. Defined in device.cc; also what pinned memory is
 // without CUDA.

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device layer on CUDA: streams, events, memory and copies.
 #include <cuda_runtime_api.h>
+#include <nvtx3/nvToolsExt.h>
 
 #include <cstring>
 
 #include "kernels/cuda/check_cuda.h"
 #include "kernels/device.h"
 #include "kernels/device_backend.h"
+#include "kernels/trace.h"
 
 namespace tamis {
 
@@ -23,6 +25,23 @@ int CudaDeviceCount() {
 
 void SetCudaDevice(int device) { CheckCuda(cudaSetDevice(device)); }
 
+DeviceMemory CudaMemory() {
+  DeviceMemory memory;
+  CheckCuda(cudaMemGetInfo(&memory.free, &memory.total));
+  return memory;
+}
+
+std::string CudaDeviceName() {
+  int device = 0;
+  CheckCuda(cudaGetDevice(&device));
+  cudaDeviceProp properties;
+  CheckCuda(cudaGetDeviceProperties(&properties, device));
+  return properties.name;
+}
+
+TraceRange::TraceRange(const char* name) { nvtxRangePushA(name); }
+TraceRange::~TraceRange() { nvtxRangePop(); }
+
 namespace device_backend {
 
 CUstream_st* NewStream() {
@@ -36,9 +55,10 @@ void FreeStream(CUstream_st* stream) { static_cast<void>(cudaStreamDestroy(strea
 
 void SynchronizeStream(CUstream_st* stream) { CheckCuda(cudaStreamSynchronize(stream)); }
 
-CUevent_st* NewEvent() {
+CUevent_st* NewEvent(bool timed) {
   cudaEvent_t event = nullptr;
-  CheckCuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  CheckCuda(
+      cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming));
   return event;
 }
 
@@ -56,6 +76,32 @@ bool EventDone(CUevent_st* event) {
 }
 
 void WaitEvent(CUevent_st* event) { CheckCuda(cudaEventSynchronize(event)); }
+
+double EventMilliseconds(CUevent_st* from, CUevent_st* to) {
+  float milliseconds = 0;
+  CheckCuda(cudaEventElapsedTime(&milliseconds, from, to));
+  return milliseconds;
+}
+
+void BeginCapture(CUstream_st* stream) {
+  CheckCuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+}
+
+CUgraphExec_st* EndCapture(CUstream_st* stream) {
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t ready = nullptr;
+  CheckCuda(cudaStreamEndCapture(stream, &graph));
+  CheckCuda(cudaGraphInstantiate(&ready, graph, 0));
+  CheckCuda(cudaGraphDestroy(graph));
+  CheckCuda(cudaGraphUpload(ready, stream));
+  return ready;
+}
+
+void LaunchGraph(CUgraphExec_st* graph, CUstream_st* stream) {
+  CheckCuda(cudaGraphLaunch(graph, stream));
+}
+
+void FreeGraph(CUgraphExec_st* graph) { static_cast<void>(cudaGraphExecDestroy(graph)); }
 
 void* AllocateDevice(size_t bytes, const char* name) {
   void* data = nullptr;
@@ -83,6 +129,12 @@ void FreePinned(void* data, size_t) { static_cast<void>(cudaFreeHost(data)); }
 
 void CopyAsync(void* to, const void* from, size_t bytes, CUstream_st* stream) {
   CheckCuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream));
+}
+
+void CopyRowsAsync(void* to, const void* from, size_t rows, size_t row_bytes, size_t pitch,
+                   CUstream_st* stream) {
+  CheckCuda(
+      cudaMemcpy2DAsync(to, pitch, from, pitch, row_bytes, rows, cudaMemcpyDefault, stream));
 }
 
 }  // namespace device_backend

@@ -2,20 +2,18 @@
 // After each step that can fail on one rank alone, all ranks agree before they go on.
 #include "launcher/load_rank.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <string_view>
 #include <thread>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "kernels/cpu_threads.h"
 #include "launcher/agree.h"
+#include "launcher/size_cache.h"
 #include "launcher/version.h"
+#include "parallel/cuda_group.h"
 #include "parallel/shard.h"
 #include "runtime/engine/memory_budget.h"
 #include "runtime/load/load_model.h"
@@ -34,11 +32,12 @@ LoadFormat FormatOf(const std::string& name) {
   return LoadFormat::kAuto;
 }
 
-// On a CPU the halves save memory but cost time, so auto is float32.
-DType NamedDType(const std::string& name) {
+// On a CPU the halves save memory but cost time, so auto is float32 there.
+DType NamedDType(const std::string& name, DeviceKind device) {
   if (name == "bfloat16") return DType::kBF16;
   if (name == "float16") return DType::kF16;
-  return DType::kF32;
+  if (name == "float32") return DType::kF32;
+  return device == DeviceKind::kCuda ? DType::kBF16 : DType::kF32;
 }
 
 absl::Status CheckModel(const ServeConfig& config, const ModelConfig& model, const World& world) {
@@ -62,9 +61,10 @@ absl::Status CheckModel(const ServeConfig& config, const ModelConfig& model, con
 }
 
 // What must be the same everywhere: build, options and model.
-std::string Fingerprint(const ServeConfig& config, const ModelConfig& model) {
+std::string Fingerprint(const ServeConfig& config, const ModelConfig& model, DeviceKind device) {
   return absl::StrCat(
       "version: ", kVersion, "\n", absl::StrJoin(Describe(config), "\n"),
+      "\nruns on: ", device == DeviceKind::kCuda ? "cuda" : "cpu",
       "\nhidden_size: ", model.hidden_size, "\nnum_layers: ", model.num_layers,
       "\nnum_q_heads: ", model.num_q_heads, "\nnum_kv_heads: ", model.num_kv_heads,
       "\nhead_dim: ", model.head_dim, "\nffn_size: ", model.ffn_size,
@@ -80,57 +80,6 @@ std::string Fingerprint(const ServeConfig& config, const ModelConfig& model) {
       "\nbos_token_id: ", model.bos_token_id);
 }
 
-// The limits of the scheduler, equal on every rank. Without --max-model-len it is the model's own,
-// as far as the cache reaches.
-SchedulerConfig SizeCache(const ServeConfig& config, const ModelConfig& model,
-                          size_t bytes_per_block, const World& world, Control& control) {
-  SchedulerConfig scheduler;
-  scheduler.max_num_seqs = config.schedule.max_num_seqs;
-  scheduler.max_num_batched_tokens = config.schedule.max_num_batched_tokens;
-  scheduler.max_waiting = config.schedule.max_waiting;
-  scheduler.block_tokens = config.cache.block_size;
-  scheduler.selection = config.selection;
-  const KvRequest request{config.cache.num_blocks, config.cache.bytes};
-  const int64_t default_bytes = kDefaultCpuKvBytes / world.size;
-  scheduler.max_model_len = config.model.max_model_len;
-  if (scheduler.max_model_len == 0) {
-    const int64_t bytes = config.cache.bytes > 0 ? config.cache.bytes : default_bytes;
-    const int64_t blocks = config.cache.num_blocks > 0
-                               ? config.cache.num_blocks
-                               : bytes / static_cast<int64_t>(bytes_per_block);
-    const int64_t tokens =
-        AgreeOnNumBlocks(control, std::max<int64_t>(blocks, 1)) * config.cache.block_size;
-    scheduler.max_model_len = std::min(model.max_positions, tokens);
-  }
-  scheduler.num_blocks = AgreeOnNumBlocks(
-      control, NumBlocksWanted(scheduler, request, default_bytes, bytes_per_block));
-  return scheduler;
-}
-
-// Refuses what the ranks of this host cannot hold together. Every rank calls it, before it
-// allocates: a failed allocation ends the process without a word on what to lower.
-absl::Status CheckHostMemory(const World& world, Control& control, size_t bytes) {
-  const std::string mine = absl::StrCat(world.host, "\n");
-  uint64_t needed = 0;
-  for (const std::string& text : control.AllGather(absl::StrCat(mine, bytes))) {
-    uint64_t theirs = 0;
-    if (absl::StartsWith(text, mine) && absl::SimpleAtoi(text.substr(mine.size()), &theirs)) {
-      needed += theirs;
-    }
-  }
-  const auto present = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
-                       static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE));
-  absl::Status status;
-  if (needed > present) {
-    status = absl::ResourceExhaustedError(
-        absl::StrCat("the ranks of host ", world.host, " need ", needed >> 20,
-                     " MiB together, and it has ", present >> 20,
-                     " MiB of memory; the KV cache, --max-num-batched-tokens, --max-num-seqs and "
-                     "--max-model-len decide how much"));
-  }
-  return AgreeOnStatus(control, status);
-}
-
 }  // namespace
 
 absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& world, Group& group) {
@@ -141,6 +90,8 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
                                                    "; allowed is ", world.size,
                                                    ", the number of ranks that mpirun started"));
   }
+  const absl::StatusOr<ChosenDevice> device = ChooseDevice(config, world);
+  TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, device.status()));
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   SetCpuMathThreads(config.ranks.cpu_threads > 0 ? static_cast<int>(config.ranks.cpu_threads)
                                                  : std::max(1, cores / world.local_size));
@@ -151,36 +102,45 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
   TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, status));
   LoadedRank loaded;
   loaded.model = (*files)->config();
-  loaded.dtype = NamedDType(config.model.dtype);
-  TAMIS_RETURN_IF_ERROR(AgreeOnText(control, Fingerprint(config, loaded.model)));
+  loaded.device = *device;
+  loaded.dtype = NamedDType(config.model.dtype, device->kind);
+  TAMIS_RETURN_IF_ERROR(AgreeOnText(control, Fingerprint(config, loaded.model, device->kind)));
+  if (device->kind == DeviceKind::kCuda) group = OnCuda(std::move(group));
 
   const ModelConfig& model = loaded.model;
   const ModelShard shard = ShardModel(model.num_q_heads, model.num_kv_heads, model.ffn_size,
                                       model.vocab_size, world.rank, world.size);
+  const auto selection_problem = [&](int64_t max_model_len) -> absl::Status {
+    const std::string problem =
+        SelectionConfigProblem(config.selection, model.num_layers, max_model_len);
+    if (problem.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("selection: ", problem));
+  };
+  TAMIS_RETURN_IF_ERROR(selection_problem(
+      config.model.max_model_len > 0 ? config.model.max_model_len : model.max_positions));
   WorkerConfig worker;
+  worker.device = device->kind;
   worker.selection = config.selection;
   if (config.selection.debug_check) worker.observer = MakeSelectionCheck(control);
   worker.kv.block_tokens = config.cache.block_size;
   worker.kv.dtype = loaded.dtype;
-  loaded.scheduler =
-      SizeCache(config, model, KvBytesPerBlock(model, shard, worker.kv), world, control);
+  TAMIS_ASSIGN_OR_RETURN(loaded.scheduler, SizeCache(config, {model, shard, loaded.dtype}, worker,
+                                                     *device, world, control));
   if (const std::string problem = SchedulerConfigProblem(loaded.scheduler); !problem.empty()) {
     return absl::InvalidArgumentError(problem);
   }
-  if (const std::string problem = SelectionConfigProblem(config.selection, model.num_layers,
-                                                         loaded.scheduler.max_model_len);
-      !problem.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("selection: ", problem));
-  }
+  TAMIS_RETURN_IF_ERROR(selection_problem(loaded.scheduler.max_model_len));
   loaded.scheduler.num_groups =
       MakeSelectionLayers(config.selection, model.num_layers).groups.num_groups;
   worker.kv.num_blocks = loaded.scheduler.num_blocks;
   worker.limits = StepLimitsOf(loaded.scheduler);
   const MemoryBudget budget = ComputeMemoryBudget(model, shard, loaded.dtype, worker);
-  if (world.rank == 0) spdlog::info("memory of rank 0:\n{}", RenderMemoryBudget(budget));
-  TAMIS_RETURN_IF_ERROR(CheckHostMemory(world, control, budget.total()));
+  if (world.rank == 0) {
+    spdlog::info("memory of rank 0, {}:\n{}", device->name, RenderMemoryBudget(budget));
+  }
+  TAMIS_RETURN_IF_ERROR(CheckMemory(world, control, *device, budget));
 
-  ModelWeights weights = AllocateWeights(model, shard, loaded.dtype, DeviceKind::kCpu);
+  ModelWeights weights = AllocateWeights(model, shard, loaded.dtype, device->kind);
   const auto log = [](std::string_view line) { spdlog::info("{}", line); };
   status = (*files)->Load(shard, weights, ShowProgress(world.rank, log));
   TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, status));

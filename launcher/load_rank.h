@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "launcher/choose_device.h"
 #include "launcher/serve_config.h"
 #include "parallel/groups.h"
 #include "parallel/world.h"
@@ -17,13 +18,14 @@ namespace tamis {
 
 struct LoadedRank {
   ModelConfig model;
+  ChosenDevice device;
   DType dtype = DType::kF32;
   SchedulerConfig scheduler;
   std::unique_ptr<Worker> worker;
 };
 
 // Every rank calls it at the same time; the error is the same on all of them. `group` outlives the
-// worker.
+// worker; on GPUs its collectives are exchanged for ones that take CUDA tensors.
 absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& world, Group& group);
 
 }  // namespace tamis

@@ -138,7 +138,7 @@ void FillInfo(const Engine& engine, const LoadedRank& loaded, const World& world
               Clock::time_point start, v1::GetServerInfoResponse* info) {
   const EngineStats stats = engine.stats();
   info->set_version(kVersion);
-  info->set_device("cpu");
+  info->set_device(loaded.device.kind == DeviceKind::kCuda ? "cuda" : "cpu");
   info->set_tensor_parallel_size(world.size);
   info->set_kv_blocks_total(stats.kv_blocks_total);
   info->set_kv_blocks_free(stats.kv_blocks_free);

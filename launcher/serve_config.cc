@@ -40,10 +40,7 @@ void CheckTogether(const ServeConfig& config, std::vector<std::string>* problems
   if (config.cache.num_blocks > 0 && config.cache.bytes > 0) {
     problems->push_back("--num-kv-blocks and --kv-cache-memory-bytes: give one of them");
   }
-  if (config.ranks.device == "cuda") {
-    problems->push_back("--device: cuda is not served yet; allowed are auto and cpu");
-  }
-  if (config.cache.gpu_memory_utilization > 0) {
+  if (config.ranks.device == "cpu" && config.cache.gpu_memory_utilization > 0) {
     problems->push_back(
         "--gpu-memory-utilization: needs a GPU; on CPUs use --kv-cache-memory-bytes");
   }

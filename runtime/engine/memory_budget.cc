@@ -7,6 +7,8 @@
 #include <sstream>
 
 #include "kernels/check.h"
+#include "runtime/model/step_input_buffers.h"
+#include "runtime/model/weight_writer.h"
 
 namespace tamis {
 
@@ -50,10 +52,17 @@ int64_t AgreeOnNumBlocks(Control& control, int64_t wanted) {
 MemoryBudget ComputeMemoryBudget(const ModelConfig& model, const ModelShard& shard, DType dtype,
                                  const WorkerConfig& config) {
   MemoryBudget budget;
+  budget.device = config.device;
   budget.weights = WeightBytes(model, shard, dtype);
   budget.kv = KvBytesPerBlock(model, shard, config.kv) * static_cast<size_t>(config.kv.num_blocks);
   budget.activations = ActivationBytes(model, shard, dtype, config.limits);
   budget.scratch = ScratchBytes(model, shard, dtype, config.device, config.limits);
+  const int num_groups = MakeSelectionLayers(config.selection, model.num_layers).groups.num_groups;
+  budget.inputs = StepInputBuffers::LayoutBytes(config.limits, num_groups, config.kv.block_tokens);
+  if (config.device != DeviceKind::kCpu) {
+    budget.runtime = kGpuRuntimeBytes;
+    budget.pinned = StepInputBuffers::kNumStagings * budget.inputs + WeightWriter::kStagingBytes;
+  }
   budget.num_blocks = config.kv.num_blocks;
   budget.block_tokens = config.kv.block_tokens;
   return budget;
@@ -75,7 +84,18 @@ std::string RenderMemoryBudget(const MemoryBudget& budget) {
   table << '\n';
   row("scratch", budget.scratch);
   table << '\n';
+  row("step inputs", budget.inputs);
+  table << '\n';
+  if (budget.device != DeviceKind::kCpu) {
+    row("CUDA itself", budget.runtime);
+    table << '\n';
+  }
   row("total", budget.total());
+  if (budget.device != DeviceKind::kCpu) {
+    table << "  (on the GPU)\n";
+    row("pinned", budget.pinned);
+    table << "  (host memory)";
+  }
   return table.str();
 }
 

@@ -32,14 +32,24 @@ int64_t NumBlocksWanted(const SchedulerConfig& config, const KvRequest& request,
 // The least over ranks; every rank calls it.
 int64_t AgreeOnNumBlocks(Control& control, int64_t wanted);
 
+// What a GPU rank takes besides what is allocated by name: kernels' code, cuBLASLt, graphs.
+constexpr size_t kGpuRuntimeBytes = size_t{512} << 20;
+
 struct MemoryBudget {
+  DeviceKind device = DeviceKind::kCpu;  // where all of it is, but for `pinned`
   size_t weights = 0;
   size_t kv = 0;
   size_t activations = 0;
   size_t scratch = 0;
+  size_t inputs = 0;   // of steps
+  size_t runtime = 0;  // kGpuRuntimeBytes, or nothing on CPUs
+  size_t pinned = 0;   // host memory through which a GPU rank's steps and weights pass
   int64_t num_blocks = 0;
   int64_t block_tokens = 0;
-  size_t total() const { return weights + kv + activations + scratch; }
+
+  size_t total() const { return weights + kv + activations + scratch + inputs + runtime; }
+  size_t device_bytes() const { return device == DeviceKind::kCpu ? 0 : total(); }
+  size_t host_bytes() const { return device == DeviceKind::kCpu ? total() : pinned; }
 };
 
 MemoryBudget ComputeMemoryBudget(const ModelConfig& model, const ModelShard& shard, DType dtype,

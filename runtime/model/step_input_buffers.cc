@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The arrays lie in one layout: the small ones first, block tables last, so that a device gets
-// one copy of the former and one of the used rows of each table.
+// The arrays lie in one layout: the small ones first, block tables last. A GPU gets one copy of
+// the former, and of the tables, which change little from step to step, the rows that differ from
+// what it has.
 #include "runtime/model/step_input_buffers.h"
 
 #include <algorithm>
@@ -32,20 +33,42 @@ void HostStep::Clear() {
     group.token_slots.clear();
     group.block_table.clear();
   }
+  table_width = 0;
+  context_len_bound = 0;
   num_top_logprobs = 0;
 }
 
-StepInputBuffers::StepInputBuffers(const StepLimits& limits, int num_groups, int64_t block_tokens,
-                                   DeviceKind device)
+void HostStep::PadDecodes(int64_t num_rows) {
+  CHECK(prefill_context_lens.empty()) << "only decoding rows are padded";
+  const size_t rows = static_cast<size_t>(num_rows);
+  CHECK_LE(token_ids.size(), rows);
+  CHECK_LE(logit_rows.size(), token_ids.size());
+  CHECK_GT(table_width, 0);
+  token_ids.resize(rows, 0);
+  from_slot.resize(rows, -1);
+  positions.resize(rows, 0);
+  decode_context_lens.resize(rows, 0);
+  selection.resize(rows);
+  for (Group& group : groups) {
+    group.token_slots.resize(rows, -1);
+    group.block_table.resize(rows * static_cast<size_t>(table_width), 0);
+  }
+  logit_rows.resize(rows, -1);
+  sample_slots.resize(rows, -1);
+  temperature.resize(rows, 0.0f);
+  top_k.resize(rows, 0);
+  top_p.resize(rows, 1.0f);
+  min_p.resize(rows, 0.0f);
+  seed.resize(rows, 0);
+  sample_position.resize(rows, 0);
+}
+
+StepInputBuffers::StepInputBuffers(const StepLimits& limits, int num_groups, int64_t block_tokens)
     : limits_(limits),
       blocks_max_((limits.context_len_max + block_tokens - 1) / block_tokens),
-      device_(device) {
-  token_ids_ = Reserve(limits.num_tokens_max, DType::kI32);
-  from_slot_ = Reserve(limits.num_tokens_max, DType::kI32);
-  positions_ = Reserve(limits.num_tokens_max, DType::kI32);
+      device_(DeviceKind::kCpu) {
+  decode_rows_ = ReserveRows(limits.num_slots, num_groups);
   decode_context_lens_ = Reserve(limits.num_slots, DType::kI32);
-  prefill_query_starts_ = Reserve(limits.num_slots + 1, DType::kI32);
-  prefill_context_lens_ = Reserve(limits.num_slots, DType::kI32);
   logit_rows_ = Reserve(limits.logit_rows_max, DType::kI32);
   sample_slots_ = Reserve(limits.logit_rows_max, DType::kI32);
   temperature_ = Reserve(limits.logit_rows_max, DType::kF32);
@@ -58,25 +81,39 @@ StepInputBuffers::StepInputBuffers(const StepLimits& limits, int num_groups, int
        {&candidate_begin_, &candidate_end_, &selected_k_, &sink_end_, &tail_begin_}) {
     *field = Reserve(limits.selection.k_max > 0 ? limits.num_slots : 0, DType::kI32);
   }
-  column_.reserve(static_cast<size_t>(limits.num_slots));
-  groups_.resize(static_cast<size_t>(num_groups));
-  for (GroupFields& group : groups_) {
-    group.token_slots = Reserve(limits.num_tokens_max, DType::kI32);
-  }
+  decode_bytes_ = layout_bytes_;
+  all_rows_ = ReserveRows(limits.num_tokens_max, num_groups);
+  prefill_query_starts_ = Reserve(limits.num_slots + 1, DType::kI32);
+  prefill_context_lens_ = Reserve(limits.num_slots, DType::kI32);
   tables_offset_ = layout_bytes_;
-  for (GroupFields& group : groups_) {
-    group.block_table = Reserve(limits.num_slots * blocks_max_, DType::kI32);
+  tables_.resize(static_cast<size_t>(num_groups));
+  for (TableFields& table : tables_) {
+    table.block_table = Reserve(limits.num_slots * blocks_max_, DType::kI32);
   }
+}
 
-  const size_t num_stagings = device == DeviceKind::kCpu ? 1 : 2;
-  for (size_t i = 0; i < num_stagings; ++i) {
-    staging_.emplace_back(MemoryKind::kPinned, layout_bytes_, "step input staging");
+StepInputBuffers::StepInputBuffers(const StepLimits& limits, int num_groups, int64_t block_tokens,
+                                   DeviceKind device)
+    : StepInputBuffers(limits, num_groups, block_tokens) {
+  device_ = device;
+  column_.reserve(static_cast<size_t>(limits.num_slots));
+  inputs_.groups.resize(tables_.size());
+  const bool on_cpu = device == DeviceKind::kCpu;
+  for (size_t i = 0; i < (on_cpu ? 1 : kNumStagings); ++i) {
+    staging_.emplace_back(on_cpu ? MemoryKind::kCpu : MemoryKind::kPinned, layout_bytes_,
+                          "step input staging");
     copied_.emplace_back(device);
   }
-  if (device != DeviceKind::kCpu) {
-    device_buffer_ = Buffer(MemoryOf(device), layout_bytes_, "step inputs");
+  if (on_cpu) return;
+  device_buffer_ = Buffer(MemoryOf(device), layout_bytes_, "step inputs");
+  for (TableFields& table : tables_) {
+    table.on_device.assign(static_cast<size_t>(table.block_table.elements_max), 0);  // as allocated
   }
-  inputs_.groups.resize(groups_.size());
+}
+
+size_t StepInputBuffers::LayoutBytes(const StepLimits& limits, int num_groups,
+                                     int64_t block_tokens) {
+  return StepInputBuffers(limits, num_groups, block_tokens).layout_bytes_;
 }
 
 size_t StepInputBuffers::bytes() const {
@@ -88,6 +125,15 @@ StepInputBuffers::Field StepInputBuffers::Reserve(int64_t elements_max, DType dt
   const size_t bytes = static_cast<size_t>(elements_max) * DTypeBytes(dtype);
   layout_bytes_ += (bytes + kFieldAlignment - 1) / kFieldAlignment * kFieldAlignment;
   return field;
+}
+
+StepInputBuffers::RowFields StepInputBuffers::ReserveRows(int64_t rows_max, int num_groups) {
+  RowFields rows;
+  for (Field* field : {&rows.token_ids, &rows.from_slot, &rows.positions}) {
+    *field = Reserve(rows_max, DType::kI32);
+  }
+  for (int g = 0; g < num_groups; ++g) rows.token_slots.push_back(Reserve(rows_max, DType::kI32));
+  return rows;
 }
 
 template <typename T>
@@ -108,9 +154,15 @@ void StepInputBuffers::PutRows(const HostStep& step) {
   const int64_t num_tokens = Count(step.token_ids);
   CHECK_GT(num_tokens, 0) << "an empty step";
   inputs_.num_tokens = num_tokens;
-  inputs_.token_ids = Put<int32_t>(token_ids_, step.token_ids, {num_tokens});
-  inputs_.from_slot = Put<int32_t>(from_slot_, step.from_slot, {num_tokens});
-  inputs_.positions = Put<int32_t>(positions_, step.positions, {num_tokens});
+  const RowFields& rows = step.prefill_context_lens.empty() ? decode_rows_ : all_rows_;
+  inputs_.token_ids = Put<int32_t>(rows.token_ids, step.token_ids, {num_tokens});
+  inputs_.from_slot = Put<int32_t>(rows.from_slot, step.from_slot, {num_tokens});
+  inputs_.positions = Put<int32_t>(rows.positions, step.positions, {num_tokens});
+  CHECK_EQ(step.groups.size(), tables_.size());
+  for (size_t g = 0; g < tables_.size(); ++g) {
+    inputs_.groups[g].token_slots =
+        Put<int32_t>(rows.token_slots[g], step.groups[g].token_slots, {num_tokens});
+  }
 }
 
 void StepInputBuffers::PutSequences(const HostStep& step) {
@@ -119,6 +171,10 @@ void StepInputBuffers::PutSequences(const HostStep& step) {
   inputs_.num_decode_seqs = num_decode;
   inputs_.num_prefill_seqs = num_prefill;
   inputs_.decode_context_len_max = MaxOrZero(step.decode_context_lens);
+  if (step.context_len_bound > 0) {
+    CHECK_LE(inputs_.decode_context_len_max, step.context_len_bound);
+    inputs_.decode_context_len_max = step.context_len_bound;
+  }
   inputs_.prefill_context_len_max = MaxOrZero(step.prefill_context_lens);
   inputs_.prefill_query_len_max = 0;
   CHECK_LE(inputs_.decode_context_len_max, limits_.context_len_max);
@@ -144,19 +200,47 @@ void StepInputBuffers::PutSequences(const HostStep& step) {
       Put<int32_t>(prefill_context_lens_, step.prefill_context_lens, {num_prefill});
 }
 
-void StepInputBuffers::PutGroups(const HostStep& step) {
-  CHECK_EQ(step.groups.size(), groups_.size());
+void StepInputBuffers::PutTables(const HostStep& step) {
   const int64_t num_decode = inputs_.num_decode_seqs;
-  const int64_t num_seqs = num_decode + inputs_.num_prefill_seqs;
-  for (size_t g = 0; g < groups_.size(); ++g) {
+  for (size_t g = 0; g < tables_.size(); ++g) {
     StepInputs::Group& group = inputs_.groups[g];
-    group.token_slots =
-        Put<int32_t>(groups_[g].token_slots, step.groups[g].token_slots, {inputs_.num_tokens});
-    const ConstTensorView table =
-        Put<int32_t>(groups_[g].block_table, step.groups[g].block_table, {num_seqs, blocks_max_});
+    const ConstTensorView table = PutTable(step, g);
     group.decode_block_table = Rows(table, 0, num_decode);
-    group.prefill_block_table = Rows(table, num_decode, num_seqs - num_decode);
+    group.prefill_block_table = Rows(table, num_decode, inputs_.num_prefill_seqs);
   }
+}
+
+ConstTensorView StepInputBuffers::PutTable(const HostStep& step, size_t group) {
+  TableFields& fields = tables_[group];
+  const std::vector<int32_t>& values = step.groups[group].block_table;
+  const int64_t num_seqs = inputs_.num_decode_seqs + inputs_.num_prefill_seqs;
+  const int64_t width = step.table_width > 0 ? step.table_width : blocks_max_;
+  CHECK_LE(width, blocks_max_) << "a step's block tables";
+  CHECK_EQ(num_seqs * width, Count(values)) << "a step's array, its block tables";
+  CHECK_LE(num_seqs, limits_.num_slots) << "a step exceeds its limits";
+  const bool on_cpu = device_ == DeviceKind::kCpu;
+  auto* staged = reinterpret_cast<int32_t*>(static_cast<std::byte*>(staging_[turn_].data()) +
+                                            fields.block_table.offset);
+  const size_t row_bytes = static_cast<size_t>(width) * sizeof(int32_t);
+  fields.changed = {num_seqs, 0};
+  for (int64_t s = 0; s < num_seqs; ++s) {
+    const int32_t* row = values.data() + s * width;
+    int32_t* known = on_cpu ? nullptr : fields.on_device.data() + s * blocks_max_;
+    if (known != nullptr && std::memcmp(known, row, row_bytes) == 0) continue;
+    std::memcpy(staged + s * blocks_max_, row, row_bytes);
+    if (on_cpu) continue;
+    std::memcpy(known, row, row_bytes);
+    // Rows between two changed ones are sent again.
+    for (int64_t again = fields.changed.end(); fields.changed.count > 0 && again < s; ++again) {
+      std::memcpy(staged + again * blocks_max_, fields.on_device.data() + again * blocks_max_,
+                  row_bytes);
+    }
+    fields.changed.begin = std::min(fields.changed.begin, s);
+    fields.changed.count = s + 1 - fields.changed.begin;
+  }
+  const Buffer& home = on_cpu ? staging_[turn_] : device_buffer_;
+  return ConstTensorView(static_cast<std::byte*>(home.data()) + fields.block_table.offset,
+                         {num_seqs, blocks_max_}, DType::kI32, device_);
 }
 
 void StepInputBuffers::PutSelection(const HostStep& step) {
@@ -196,17 +280,22 @@ void StepInputBuffers::PutSampling(const HostStep& step) {
   inputs_.num_top_logprobs = step.num_top_logprobs;
 }
 
-void StepInputBuffers::CopyToDevice(const Stream& stream) {
+void StepInputBuffers::CopyToDevice(int64_t table_width, const Stream& stream) {
   const auto copy = [&](size_t offset, size_t bytes) {
     CopyBytes(static_cast<std::byte*>(device_buffer_.data()) + offset, device_,
               static_cast<const std::byte*>(staging_[turn_].data()) + offset, DeviceKind::kCpu,
               bytes, stream);
   };
-  copy(0, tables_offset_);
-  const size_t table_bytes =
-      static_cast<size_t>((inputs_.num_decode_seqs + inputs_.num_prefill_seqs) * blocks_max_) *
-      sizeof(int32_t);
-  for (const GroupFields& group : groups_) copy(group.block_table.offset, table_bytes);
+  copy(0, inputs_.num_prefill_seqs > 0 ? tables_offset_ : decode_bytes_);
+  const size_t pitch = static_cast<size_t>(blocks_max_) * sizeof(int32_t);
+  const size_t width = table_width > 0 ? static_cast<size_t>(table_width) * sizeof(int32_t) : pitch;
+  for (const TableFields& table : tables_) {
+    const size_t offset =
+        table.block_table.offset + static_cast<size_t>(table.changed.begin) * pitch;
+    CopyRows(static_cast<std::byte*>(device_buffer_.data()) + offset, device_,
+             static_cast<const std::byte*>(staging_[turn_].data()) + offset, DeviceKind::kCpu,
+             static_cast<size_t>(table.changed.count), width, pitch, stream);
+  }
   copied_[turn_].Record(stream);
 }
 
@@ -215,10 +304,10 @@ const StepInputs& StepInputBuffers::Upload(const HostStep& step, const Stream& s
   copied_[turn_].Wait();
   PutRows(step);
   PutSequences(step);
-  PutGroups(step);
+  PutTables(step);
   PutSelection(step);
   PutSampling(step);
-  if (device_ != DeviceKind::kCpu) CopyToDevice(stream);
+  if (device_ != DeviceKind::kCpu) CopyToDevice(step.table_width, stream);
   return inputs_;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "parallel/shard.h"
 #include "runtime/model/llama.h"
 #include "runtime/model/selection_plan.h"
 #include "runtime/model/step_inputs.h"
@@ -26,10 +27,12 @@ struct HostStep {
 
   struct Group {
     std::vector<int32_t> token_slots;  // [T] block * P + offset
-    // [num_decode_seqs + num_prefill_seqs, blocks_max()], one padded row per sequence.
+    // [num_decode_seqs + num_prefill_seqs, table_width], one padded row per sequence.
     std::vector<int32_t> block_table;
   };
-  std::vector<Group> groups;  // as many as the cache has
+  std::vector<Group> groups;   // as many as the cache has
+  int64_t table_width = 0;     // at most blocks_max(); 0 = blocks_max()
+  int64_t context_len_bound = 0;  // of decoding rows, for grids and buffers; 0 = their maximum
 
   std::vector<SelectionPlan> selection;  // [num_decode_seqs]; or empty: all decode densely
 
@@ -44,6 +47,10 @@ struct HostStep {
   int64_t num_top_logprobs = 0;
 
   void Clear();  // empties every vector, keeps `groups` and all capacity
+
+  // Adds decoding rows that attend to nothing, store nothing and sample into no slot, until there
+  // are `num_rows`; every row samples or is padding then. Only for steps without prefill.
+  void PadDecodes(int64_t num_rows);
 };
 
 // Owns the device arrays of a step, sized by the limits, at addresses that never change (a captured
@@ -52,6 +59,10 @@ class StepInputBuffers {
  public:
   StepInputBuffers(const StepLimits& limits, int num_groups, int64_t block_tokens,
                    DeviceKind device);
+
+  // Of one copy of the arrays: on the CPU there is one, on a GPU one there and kNumStagings here.
+  static size_t LayoutBytes(const StepLimits& limits, int num_groups, int64_t block_tokens);
+  static constexpr size_t kNumStagings = 2;
 
   // Width of a block table's row: blocks of the longest context.
   int64_t blocks_max() const { return blocks_max_; }
@@ -68,35 +79,48 @@ class StepInputBuffers {
     size_t offset = 0;
     int64_t elements_max = 0;
   };
-  struct GroupFields {
-    Field token_slots, block_table;
+  struct RowFields {
+    Field token_ids, from_slot, positions;
+    std::vector<Field> token_slots;  // per group
+  };
+  struct TableFields {
+    Field block_table;
+    std::vector<int32_t> on_device;  // [num_slots, blocks_max] what the GPU's table holds
+    Slice changed;                   // rows of it that this step changes
   };
 
+  // The layout alone, without memory.
+  StepInputBuffers(const StepLimits& limits, int num_groups, int64_t block_tokens);
   Field Reserve(int64_t elements_max, DType dtype);
+  RowFields ReserveRows(int64_t rows_max, int num_groups);
   template <typename T>
   ConstTensorView Put(const Field& field, std::span<const T> values, Shape shape);
   void PutRows(const HostStep& step);
   void PutSequences(const HostStep& step);
-  void PutGroups(const HostStep& step);
+  void PutTables(const HostStep& step);
+  ConstTensorView PutTable(const HostStep& step, size_t group);
   void PutSelection(const HostStep& step);
   void PutSampling(const HostStep& step);
-  void CopyToDevice(const Stream& stream);
+  void CopyToDevice(int64_t table_width, const Stream& stream);
 
   StepLimits limits_;
   int64_t blocks_max_ = 0;
   DeviceKind device_;
   size_t layout_bytes_ = 0;
-  size_t tables_offset_ =
-      0;  // everything before is copied at once, of the tables only what is used
+  // Everything before is copied at once: of steps that only decode, and of any step.
+  size_t decode_bytes_ = 0;
+  size_t tables_offset_ = 0;
 
-  Field token_ids_, from_slot_, positions_;
+  // Steps that only decode have few rows, and places of their own for them, so that their copy is
+  // small whatever the largest step is.
+  RowFields decode_rows_, all_rows_;
   Field decode_context_lens_, prefill_query_starts_, prefill_context_lens_;
   Field logit_rows_, sample_slots_, temperature_, top_k_, top_p_, min_p_, seed_, sample_position_;
-  std::vector<GroupFields> groups_;
+  std::vector<TableFields> tables_;
   Field candidate_begin_, candidate_end_, selected_k_, sink_end_, tail_begin_;
   std::vector<int32_t> column_;  // one member of all SelectionPlans of a step
 
-  // Two, so that the host may prepare a step while the last one's copy waits in the stream.
+  // Several, so that the host may prepare a step while the last one's copy waits in the stream.
   std::vector<Buffer> staging_;
   std::vector<Event> copied_;
   size_t turn_ = 0;

@@ -11,7 +11,7 @@ namespace tamis {
 namespace {
 
 // Rows are produced in runs of about this many bytes: enough for the link, little to hold twice.
-constexpr size_t kRunBytes = size_t{4} << 20;
+constexpr size_t kRunBytes = WeightWriter::kStagingBytes / 2;
 
 }  // namespace
 

@@ -22,6 +22,9 @@ class WeightWriter {
   // Writes rows [first_row, first_row + num_rows) in the target's dtype, contiguously, to `out`.
   using Produce = std::function<void(int64_t first_row, int64_t num_rows, std::byte* out)>;
 
+  // Pinned memory that it takes where the target is on a GPU, unless one row needs more.
+  static constexpr size_t kStagingBytes = size_t{8} << 20;
+
   WeightWriter(DeviceKind device, const Stream& stream);
   ~WeightWriter();  // waits until everything written has arrived
   WeightWriter(const WeightWriter&) = delete;

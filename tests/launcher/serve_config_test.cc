@@ -50,10 +50,10 @@ TEST(ServeConfig, ReportsEveryProblemAtOnce) {
 }
 
 TEST(ServeConfig, RefusesWhatIsNotSupported) {
-  for (const auto& [name, value] : NamedValues{{"device", "cuda"},
-                                               {"gpu-memory-utilization", "0.9"},
-                                               {"max-num-batched-tokens", "15"}}) {
+  for (const auto& [name, value] :
+       NamedValues{{"gpu-memory-utilization", "0.9"}, {"max-num-batched-tokens", "15"}}) {
     NamedValues flags = kModel;
+    flags.emplace_back("device", "cpu");
     flags.emplace_back(name, value);
     std::vector<std::string> problems;
     MakeServeConfig({}, flags, &problems);

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "parallel/groups.h"
+#include "runtime/model/step_input_buffers.h"
 #include "tests/runtime/engine/tiny_cluster.h"
 
 namespace tamis {
@@ -56,7 +57,28 @@ TEST(MemoryBudgetTest, TheBudgetIsTheSumOfWhatIsAllocated) {
   EXPECT_EQ(budget.weights, weights.buffer.bytes());
   // Two of three KV groups, two layers, K and V: 2 * 2 * 2 * 16 floats a token.
   EXPECT_EQ(budget.kv, size_t{2 * 2 * 2 * 16 * 4 * 4 * 96});
-  EXPECT_EQ(budget.total(), budget.weights + budget.kv + budget.activations + budget.scratch);
+  EXPECT_EQ(budget.inputs,
+            StepInputBuffers(worker.limits, 1, config.block_tokens, DeviceKind::kCpu).bytes());
+  EXPECT_EQ(budget.total(),
+            budget.weights + budget.kv + budget.activations + budget.scratch + budget.inputs);
+  EXPECT_EQ(budget.host_bytes(), budget.total());
+  EXPECT_EQ(budget.device_bytes(), 0u);
+}
+
+TEST(MemoryBudgetTest, OnAGpuTheHostHoldsOnlyWhatPassesThrough) {
+  const ModelConfig model = TinyModel();
+  const SchedulerConfig config = TinyConfig();
+  const ModelShard shard =
+      ShardModel(model.num_q_heads, model.num_kv_heads, model.ffn_size, model.vocab_size, 0, 1);
+  WorkerConfig worker;
+  worker.device = DeviceKind::kCuda;
+  worker.limits = StepLimitsOf(config);
+  worker.kv = {config.block_tokens, config.num_blocks, DType::kBF16};
+  const MemoryBudget budget = ComputeMemoryBudget(model, shard, DType::kBF16, worker);
+  EXPECT_EQ(budget.device_bytes(), budget.total());
+  EXPECT_EQ(budget.runtime, kGpuRuntimeBytes);
+  EXPECT_EQ(budget.host_bytes(), 2 * budget.inputs + (size_t{8} << 20));
+  EXPECT_THAT(RenderMemoryBudget(budget), HasSubstr("(on the GPU)"));
 }
 
 }  // namespace

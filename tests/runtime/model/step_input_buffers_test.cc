@@ -97,7 +97,8 @@ TEST(StepInputBuffersTest, SelectionsBecomeColumns) {
 
 TEST(StepInputBuffersTest, AddressesStay) {
   StepInputBuffers buffers(SmallLimits(), 2, 16, DeviceKind::kCpu);
-  const void* first = buffers.Upload(SmallStep(), Stream::Cpu()).groups[1].token_slots.data;
+  const void* mixed = buffers.Upload(SmallStep(), Stream::Cpu()).groups[1].token_slots.data;
+  const void* table = buffers.Upload(SmallStep(), Stream::Cpu()).groups[1].decode_block_table.data;
   HostStep step;
   step.groups.resize(2);
   step.token_ids = {3};
@@ -109,7 +110,10 @@ TEST(StepInputBuffersTest, AddressesStay) {
     group.block_table = {0, -1, -1};
   }
   const StepInputs& inputs = buffers.Upload(step, Stream::Cpu());
-  EXPECT_EQ(inputs.groups[1].token_slots.data, first);
+  const void* decodes = inputs.groups[1].token_slots.data;
+  EXPECT_EQ(inputs.groups[1].decode_block_table.data, table);
+  EXPECT_EQ(buffers.Upload(SmallStep(), Stream::Cpu()).groups[1].token_slots.data, mixed);
+  EXPECT_EQ(buffers.Upload(step, Stream::Cpu()).groups[1].token_slots.data, decodes);
   EXPECT_EQ(inputs.num_logit_rows, 0);
   EXPECT_EQ(inputs.prefill_query_len_max, 0);
 }
