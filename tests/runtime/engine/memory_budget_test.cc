@@ -66,19 +66,19 @@ TEST(MemoryBudgetTest, TheBudgetIsTheSumOfWhatIsAllocated) {
 }
 
 TEST(MemoryBudgetTest, OnAGpuTheHostHoldsOnlyWhatPassesThrough) {
-  const ModelConfig model = TinyModel();
-  const SchedulerConfig config = TinyConfig();
-  const ModelShard shard =
-      ShardModel(model.num_q_heads, model.num_kv_heads, model.ffn_size, model.vocab_size, 0, 1);
-  WorkerConfig worker;
-  worker.device = DeviceKind::kCuda;
-  worker.limits = StepLimitsOf(config);
-  worker.kv = {config.block_tokens, config.num_blocks, DType::kBF16};
-  const MemoryBudget budget = ComputeMemoryBudget(model, shard, DType::kBF16, worker);
-  EXPECT_EQ(budget.device_bytes(), budget.total());
-  EXPECT_EQ(budget.runtime, kGpuRuntimeBytes);
-  EXPECT_EQ(budget.host_bytes(), 2 * budget.inputs + (size_t{8} << 20));
-  EXPECT_THAT(RenderMemoryBudget(budget), HasSubstr("(on the GPU)"));
+  MemoryBudget budget;
+  budget.weights = size_t{3} << 20;
+  budget.inputs = size_t{1} << 20;
+  budget.pinned = size_t{10} << 20;
+  EXPECT_EQ(budget.host_bytes(), size_t{4} << 20);
+  EXPECT_EQ(budget.device_bytes(), 0u);
+  budget.device = DeviceKind::kCuda;
+  budget.runtime = kGpuRuntimeBytes;
+  EXPECT_EQ(budget.device_bytes(), (size_t{4} << 20) + kGpuRuntimeBytes);
+  EXPECT_EQ(budget.host_bytes(), size_t{10} << 20);
+  const std::string table = RenderMemoryBudget(budget);
+  EXPECT_THAT(table, HasSubstr("total            516.0 MiB  (on the GPU)"));
+  EXPECT_THAT(table, HasSubstr("pinned            10.0 MiB  (host memory)"));
 }
 
 }  // namespace
