@@ -48,7 +48,7 @@ cat >"$work/omnikv.json" <<JSON
   "model_cls": "multi",
   "do_select_layers": "2,8,17",
   "num_wait_load_layers": 1,
-  "num_of_selected_tokens": 0.3,
+  "num_of_selected_tokens": 0.05,
   "selector_cls": "last",
   "real_offload": false,
   "load_in_4bit": false
@@ -58,7 +58,7 @@ config=$work/omnikv.json start_server 2 --max-num-seqs 4 || exit 1
 grep -q "config file: real_offload has no effect" "$log" || fail "no warning: $(cat "$log")"
 ask >"$work/omnikv" || fail "OmniKV's file"
 stop_server
-start_server 2 --selection-filter-layers 2,8,17 --selection-wait-layers 1 --num-selected-tokens 0.3 \
+start_server 2 --selection-filter-layers 2,8,17 --selection-wait-layers 1 --num-selected-tokens 0.05 \
   --selection-candidates prompt --selection-sink-tokens 0 --selection-recent-tokens 0 \
   --selection-min-context 0 --dtype auto --max-num-seqs 4 --max-num-batched-tokens 512 || exit 1
 ask >"$work/ours" || fail "the same settings"
