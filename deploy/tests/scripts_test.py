@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The image's entry scripts and the chart's download script, one by one, with stand-ins for the programs that they
+call; and the chart's README against its schema. cluster_test.py runs the entry scripts for real."""
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import charts
+from netpods import why_not
+
+LIBEXEC = charts.HERE.parent / "image" / "libexec"
+
+
+def program(folder, name, body):
+    path = pathlib.Path(folder) / name
+    path.write_text("#!/bin/bash\n" + body)
+    path.chmod(0o755)
+
+
+class Alive(unittest.TestCase):
+    def check(self, *arguments):
+        return subprocess.run([LIBEXEC / "alive", *arguments], capture_output=True, text=True, check=False)
+
+    def test_states_and_age(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "heartbeat"
+            self.assertIn("not there", self.check(file, "15").stderr)
+            file.write_text("loading\n")
+            self.assertEqual(self.check(file, "15").returncode, 0)
+            refused = self.check(file, "15", "serving", "draining")
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn("'loading'", refused.stderr)
+            file.write_text("draining\n")
+            self.assertEqual(self.check(file, "15", "serving", "draining").returncode, 0)
+            old = time.time() - 60
+            os.utime(file, (old, old))
+            refused = self.check(file, "15")
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn("60 s old", refused.stderr)
+
+    def test_drain_refuses_an_unknown_role(self):
+        found = subprocess.run([LIBEXEC / "drain", "boss"], capture_output=True, text=True, check=False)
+        self.assertEqual(found.returncode, 2)
+        self.assertIn("boss", found.stderr)
+
+
+@unittest.skipIf(why_not(), f"process 1 of a namespace: {why_not()}")
+class Entry(unittest.TestCase):
+    """As process 1, with programs that print how they were called."""
+
+    def run_script(self, arguments, daemon, environment, as_first=True):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in [daemon, "mpirun"]:
+                program(folder, name, f'echo {name} "$@"; env | grep _MCA_ | sort\n')
+            program(folder, "getent", 'echo "192.0.2.10 STREAM $2"\n')
+            program(folder, "uname", "echo pod-0\n")
+            # Nothing else on PATH may bring the other version's daemon.
+            for name in ["bash", "head", "cut", "sleep", "dirname", "grep", "sort", "env"]:
+                os.symlink(f"/usr/bin/{name}", pathlib.Path(folder) / name)
+            first = ["/usr/bin/unshare", "--pid", "--fork"] if as_first else []
+            return subprocess.run([*first, *arguments], env={"PATH": folder, **environment}, capture_output=True,
+                                  text=True, check=False, timeout=20)
+
+    GROUP = {"LWS_LEADER_ADDRESS": "pod-0.pod-0.llm", "LWS_GROUP_SIZE": "2", "LWS_WORKER_INDEX": "1"}
+
+    def test_worker_4(self):
+        text = self.run_script([LIBEXEC / "worker"], "orted", self.GROUP).stdout
+        # What mpirun of Open MPI 4.1.4, as process 1 of a host named pod-0, calls its job.
+        self.assertIn("ess_base_jobid 643563520", text)
+        self.assertIn("643563520.0;tcp://192.0.2.10:7100", text)
+        self.assertIn("OMPI_MCA_oob_tcp_keepalive_probes=3", text)
+
+    def test_worker_5(self):
+        text = self.run_script([LIBEXEC / "worker"], "prted", {**self.GROUP, "TAMIS_BOOT_PORT": "7200"}).stdout
+        self.assertIn("ess_base_nspace prterun-pod-0-1@0", text)
+        self.assertIn("prterun-pod-0-1@0.0;tcp://192.0.2.10:7200:24", text)
+        self.assertIn("PRTE_MCA_oob_tcp_keepalive_probes=3", text)
+
+    def test_leader(self):
+        for daemon, agent in [("orted", "--mca plm_rsh_agent /bin/true"),
+                              ("prted", "--prtemca plm_ssh_agent /bin/true")]:
+            with self.subTest(daemon=daemon):
+                text = self.run_script([LIBEXEC / "leader", "8", "tamis", "serve"], daemon,
+                                       {**self.GROUP, "LWS_GROUP_SIZE": "3", "LWS_WORKER_INDEX": "0"}).stdout
+                self.assertIn("-H pod-0:8,pod-0-1:8,pod-0-2:8 -n 24", text)
+                self.assertIn(agent, text)
+                self.assertIn("tamis serve", text)
+
+    def test_refusals(self):
+        for change, says in [({"LWS_GROUP_SIZE": "two"}, "LWS_GROUP_SIZE is 'two'"),
+                             ({"LWS_WORKER_INDEX": "0"}, "LWS_WORKER_INDEX is '0'"),
+                             ({"LWS_LEADER_ADDRESS": ""}, "LWS_LEADER_ADDRESS is not set")]:
+            found = self.run_script([LIBEXEC / "worker"], "orted", {**self.GROUP, **change})
+            self.assertEqual(found.returncode, 1)
+            self.assertIn(says, found.stderr)
+        found = self.run_script([LIBEXEC / "worker"], "orted", self.GROUP, as_first=False)
+        self.assertIn("must be process 1", found.stderr)
+        found = self.run_script([LIBEXEC / "worker"], "neither", self.GROUP)
+        self.assertIn("no Open MPI here", found.stderr)
+
+
+class Download(unittest.TestCase):
+    def start(self, folder, *patterns):
+        return subprocess.Popen(["sh", charts.CHART / "files" / "download.sh", f"{folder}/models/x", "owner/x", "main",
+                                 *patterns], env={"PATH": f"{folder}:{os.environ['PATH']}"}, stdout=subprocess.DEVNULL)
+
+    def calls(self, folder):
+        path = pathlib.Path(folder) / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def test_once_for_several_pods(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program(folder, "hf", f'echo "$@" >>{folder}/calls; sleep 0.5; echo w >{folder}/models/x/weights\n')
+            pods = [self.start(folder, "*.json", "*.safetensors") for _ in range(3)]
+            self.assertEqual([pod.wait(timeout=20) for pod in pods], [0, 0, 0])
+            self.assertEqual(self.calls(folder), [f"download owner/x --revision main --local-dir {folder}/models/x "
+                                                  "--include *.json --include *.safetensors"])
+            self.assertEqual(self.start(folder, "*.json").wait(timeout=20), 0)
+            self.assertEqual(len(self.calls(folder)), 2, "other patterns: another download")
+
+    def test_a_failed_download_is_not_complete(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program(folder, "hf", f"echo >>{folder}/calls; exit 1\n")
+            self.assertNotEqual(self.start(folder).wait(timeout=20), 0)
+            program(folder, "hf", f"echo >>{folder}/calls\n")
+            self.assertEqual(self.start(folder).wait(timeout=20), 0)
+            self.assertEqual(len(self.calls(folder)), 2)
+
+
+class Readme(unittest.TestCase):
+    def test_values_table_is_current(self):
+        found = subprocess.run([sys.executable, charts.CHART.parent / "values_table.py", "--check"],
+                               capture_output=True, text=True, check=False)
+        self.assertEqual(found.returncode, 0, found.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
