@@ -4,7 +4,6 @@
 #include "kernels/backends.h"
 #include "kernels/check.h"
 #include "kernels/scratch_bytes.h"
-#include "kernels/tune_matmul.h"
 
 namespace tamis::cuda {
 namespace {
@@ -58,9 +57,6 @@ void Sample(TensorView, TensorView, TensorView, TensorView, View, const ops::Sam
   NoCuda("Sample");
 }
 
-void TuneMatMul(TensorView, TensorView, const std::vector<View>&, Scratch&, const Stream&) {
-  NoCuda("TuneMatMul");
-}
 size_t OpScratchBytes(const ScratchLimits&) { NoCuda("OpScratchBytes"); }
 
 }  // namespace tamis::cuda
