@@ -7,9 +7,14 @@
 #pragma once
 
 #include "kernels/device.h"
+#include "kernels/selection.h"
 #include "kernels/tensor.h"
+#include "parallel/shard.h"
 
 namespace tamis {
+
+class Scratch;
+struct TopKExchange;
 
 enum class ReduceOp : uint8_t { kSum, kMax };
 
@@ -37,6 +42,11 @@ class Collectives {
                                    TensorView x,            // float [T, H]
                                    ConstTensorView weight,  // float [H]
                                    float eps, const Stream& stream);
+
+  // The first k of all peers' lists together: see TopKExchange. Composed of AllGather and
+  // ops::MergeTopK unless the transport can fuse them.
+  virtual void ExchangeTopK(const TopKExchange& lists, const CandidateView& candidates, Slice peers,
+                            Scratch& scratch, const Stream& stream);
 };
 
 }  // namespace tamis

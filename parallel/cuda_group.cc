@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which transport carries CUDA tensors: NCCL where every rank has a GPU of its own, staging
-// through the host where ranks share one, which NCCL refuses.
+// Which transport carries CUDA tensors: where every rank has a GPU of its own, peer-to-peer stores
+// for small messages and NCCL for large ones; staging through the host where ranks share a GPU,
+// which NCCL refuses and where in-kernel waits would cost a time slice each.
 #include "parallel/cuda_group.h"
 
 #include <cuda_runtime_api.h>
@@ -8,11 +9,16 @@
 #include <string>
 
 #include "kernels/cuda/check_cuda.h"
+#include "parallel/ipc_collectives.h"
 #include "parallel/nccl_collectives.h"
 #include "parallel/staged_collectives.h"
+#include "parallel/top_k_exchange.h"
 
 namespace tamis {
 namespace {
+
+// From here on NCCL is as fast or faster (bench/results/h100x2.md).
+constexpr size_t kSmallBytesMax = size_t{1} << 20;
 
 // Names this thread's device among all GPUs of all hosts.
 std::string DeviceId() {
@@ -33,28 +39,51 @@ bool EachRankHasItsOwnGpu(Control& control) {
   return true;
 }
 
-// Host tensors go to `host`, CUDA tensors to `device`.
+// Host tensors go to `host`; CUDA tensors to `small` (if there is one) up to the sizes below, to
+// `large` above.
 class CudaCollectives final : public Collectives {
  public:
-  CudaCollectives(std::unique_ptr<Collectives> host, std::unique_ptr<Collectives> device)
-      : host_(std::move(host)), device_(std::move(device)) {}
+  CudaCollectives(std::unique_ptr<Collectives> host, std::unique_ptr<Collectives> small,
+                  std::unique_ptr<Collectives> large)
+      : host_(std::move(host)), small_(std::move(small)), large_(std::move(large)) {}
 
   int rank() const override { return host_->rank(); }
   int size() const override { return host_->size(); }
-  bool capturable() const override { return device_->capturable(); }
+  bool capturable() const override { return large_->capturable(); }
 
   void AllReduce(TensorView x, ReduceOp op, const Stream& stream) override {
-    (x.device == DeviceKind::kCpu ? host_ : device_)->AllReduce(x, op, stream);
+    For(x).AllReduce(x, op, stream);
   }
 
   void AllGather(TensorView out, ConstTensorView x, const Stream& stream) override {
-    (x.device == DeviceKind::kCpu ? host_ : device_)->AllGather(out, x, stream);
+    For(x).AllGather(out, x, stream);
+  }
+
+  void AllReduceAddRmsNorm(TensorView out, TensorView residual, TensorView x,
+                           ConstTensorView weight, float eps, const Stream& stream) override {
+    For(x).AllReduceAddRmsNorm(out, residual, x, weight, eps, stream);
+  }
+
+  void ExchangeTopK(const TopKExchange& lists, const CandidateView& candidates, Slice peers,
+                    Scratch& scratch, const Stream& stream) override {
+    For(lists.local_positions).ExchangeTopK(lists, candidates, peers, scratch, stream);
   }
 
  private:
+  Collectives& For(const ConstTensorView& x) {
+    if (x.device == DeviceKind::kCpu) return *host_;
+    return small_ != nullptr && x.bytes() <= kSmallBytesMax ? *small_ : *large_;
+  }
+
   std::unique_ptr<Collectives> host_;
-  std::unique_ptr<Collectives> device_;
+  std::unique_ptr<Collectives> small_;  // may be null
+  std::unique_ptr<Collectives> large_;
 };
+
+std::unique_ptr<Collectives> OrDie(std::unique_ptr<Collectives> ipc) {
+  CHECK(ipc != nullptr) << "these GPUs cannot write into each other's memory";
+  return ipc;
+}
 
 }  // namespace
 
@@ -62,15 +91,17 @@ Group OnCuda(Group host, CudaTransport transport) {
   if (host.control->size() == 1) return host;
   Control& control = *host.control;
   const bool own_gpus = EachRankHasItsOwnGpu(control);
-  if (transport == CudaTransport::kAuto) {
-    transport = own_gpus ? CudaTransport::kNccl : CudaTransport::kHost;
-  }
   CHECK(own_gpus || transport != CudaTransport::kNccl) << "NCCL wants a GPU for every rank";
-  std::unique_ptr<Collectives> device = transport == CudaTransport::kNccl
-                                            ? MakeNcclCollectives(control)
-                                            : MakeStagedCollectives(*host.collectives);
-  host.collectives =
-      std::make_unique<CudaCollectives>(std::move(host.collectives), std::move(device));
+  if (transport == CudaTransport::kAuto && !own_gpus) transport = CudaTransport::kHost;
+  std::unique_ptr<Collectives> small, large;
+  switch (transport) {
+    case CudaTransport::kAuto: small = MakeIpcCollectives(control); [[fallthrough]];
+    case CudaTransport::kNccl: large = MakeNcclCollectives(control); break;
+    case CudaTransport::kIpc: large = OrDie(MakeIpcCollectives(control)); break;
+    case CudaTransport::kHost: large = MakeStagedCollectives(*host.collectives); break;
+  }
+  host.collectives = std::make_unique<CudaCollectives>(std::move(host.collectives),
+                                                       std::move(small), std::move(large));
   return host;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "parallel/top_k_exchange.h"
 #include "runtime/model/llama.h"
 
 namespace tamis {
@@ -119,12 +120,10 @@ void SelectOverRanks(const SelectionActivations& step, const CandidateView& cand
             stream);
 
   // 3. All lists, padded to one length; the peers' are merged and the first k taken again.
-  collectives.AllGather(step.gathered_positions, step.local_positions, stream);
-  collectives.AllGather(step.gathered_scores, step.top_scores, stream);
-  ops::MergeTopK(step.positions, step.count,
-                 Rows(step.gathered_positions, peers.ranks.begin, peers.ranks.count),
-                 Rows(step.gathered_scores, peers.ranks.begin, peers.ranks.count), candidates,
-                 scratch, stream);
+  const TopKExchange lists = {step.positions,  step.count,
+                              step.local_positions, step.top_scores,
+                              step.gathered_positions, step.gathered_scores};
+  collectives.ExchangeTopK(lists, candidates, peers.ranks, scratch, stream);
 }
 
 DecodeBatch DecodeBatchOf(const StepInputs& inputs, int group) {

@@ -15,6 +15,10 @@ struct GroupCase {
   void (*run)(Group& group, const Stream& stream);
 };
 
+// Of exchange_cases.cc.
+void ExchangesLists(Group& group, const Stream& stream);
+void ExchangesListsWithTies(Group& group, const Stream& stream);
+
 // Every case, in the order that all ranks must run them.
 const std::vector<GroupCase>& GroupCases();
 
