@@ -21,6 +21,9 @@ void GatherRows(TensorView, View, View, const Stream&) { NoCuda("GatherRows"); }
 void RmsNorm(TensorView, View, View, float, const Stream&) { NoCuda("RmsNorm"); }
 void AddRmsNorm(TensorView, TensorView, View, View, float, const Stream&) { NoCuda("AddRmsNorm"); }
 void SiluMul(TensorView, View, const Stream&) { NoCuda("SiluMul"); }
+void FillRandom(TensorView, uint64_t, int64_t, int64_t, float, float, const Stream&) {
+  NoCuda("FillRandom");
+}
 void MatMul(TensorView, View, View, Scratch&, const Stream&) { NoCuda("MatMul"); }
 void RopeAndStoreKv(TensorView, const KvPages&, View, View, View, int64_t, const Stream&) {
   NoCuda("RopeAndStoreKv");

@@ -88,6 +88,16 @@ void SiluMul(TensorView out, ConstTensorView gate_up, const Stream& stream) {
   Pick(stream, cpu::SiluMul, cuda::SiluMul)(out, gate_up, stream);
 }
 
+void FillRandom(TensorView out, uint64_t key, int64_t row_begin, int64_t column_begin, float mean,
+                float reach, const Stream& stream) {
+  OpCheck check("FillRandom", stream);
+  Size R("R"), C("C");
+  check.Float(out, "out", {&R, &C});
+  check.That(row_begin >= 0 && column_begin >= 0, "row_begin and column_begin are not below 0");
+  Pick(stream, cpu::FillRandom, cuda::FillRandom)(out, key, row_begin, column_begin, mean, reach,
+                                                  stream);
+}
+
 void MatMul(TensorView out, ConstTensorView a, ConstTensorView weight, Scratch& scratch,
             const Stream& stream) {
   OpCheck check("MatMul", stream);

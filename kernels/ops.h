@@ -66,6 +66,13 @@ void SiluMul(TensorView out,           // float [T, F_local]
              ConstTensorView gate_up,  // float [T, 2 * F_local], gate first
              const Stream& stream);
 
+// out[r][c] = mean + reach * u, u uniform in (-1, 1) from Philox (philox.h) under `key`, counter
+// (row_begin + r, (column_begin + c) / 4), word (column_begin + c) % 4: a slice of a tensor
+// has its slice of the values, the same bits on every backend. For dummy weights and benchmarks.
+void FillRandom(TensorView out,  // float [R, C]
+                uint64_t key, int64_t row_begin, int64_t column_begin, float mean, float reach,
+                const Stream& stream);
+
 // ---- products ----------------------------------------------------------------------------------
 
 // out = a * weight^T. out is a's dtype, or f32 (logits). a and out may have row strides (slices of

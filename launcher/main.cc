@@ -3,16 +3,16 @@
 // request error, 2 wrong usage.
 #include <cstdlib>
 #include <iostream>
-#include <map>
 #include <optional>
 #include <string>
 
 #include "CLI/CLI.hpp"
 #include "google/protobuf/stubs/logging.h"
 #include "grpc/support/log.h"
+#include "launcher/bench/bench.h"
 #include "launcher/client.h"
 #include "launcher/serve.h"
-#include "launcher/serve_config.h"
+#include "launcher/serve_flags.h"
 #include "launcher/tokenize.h"
 #include "launcher/version.h"
 
@@ -29,23 +29,6 @@ bool SpeaksForAllRanks() {
     if (rank != nullptr) return std::string(rank) == "0";
   }
   return true;
-}
-
-struct ServeFlags {
-  std::string config_path;
-  std::map<std::string, std::string> values;  // by option name, as typed
-};
-
-void AddServe(CLI::App* app, ServeFlags* flags) {
-  app->add_option(
-      "--config", flags->config_path,
-      "a YAML or JSON file whose keys are these flags, or one of OmniKV's; flags win over it");
-  for (const ServeOption& option : ServeOptions()) {
-    app->add_option_function<std::string>(
-        "--" + option.name,
-        [flags, name = option.name](const std::string& value) { flags->values[name] = value; },
-        option.help);
-  }
 }
 
 void AddClient(CLI::App* app, ClientFlags* flags) {
@@ -106,19 +89,7 @@ void AddTokenize(CLI::App* app, TokenizeFlags* flags) {
 
 int Serve(const ServeFlags& flags, int* argc, char*** argv) {
   std::vector<std::string> problems;
-  NamedValues yaml;
-  if (!flags.config_path.empty()) {
-    absl::StatusOr<NamedValues> values = ReadYaml(flags.config_path);
-    if (values.ok()) {
-      yaml = *std::move(values);
-    } else {
-      problems.emplace_back(values.status().message());
-    }
-  }
-  const NamedValues given(flags.values.begin(), flags.values.end());
-  ServeConfig config;
-  // Without its file, what is missing cannot be told from what the file would have said.
-  if (problems.empty()) config = MakeServeConfig(yaml, given, &problems);
+  const ServeConfig config = ResolveServeFlags(flags, &problems);
   if (problems.empty()) return RunServe(config, argc, argv);
   if (SpeaksForAllRanks()) {
     for (const std::string& problem : problems) std::cerr << "tamis: " << problem << std::endl;
@@ -144,10 +115,11 @@ int Main(int argc, char** argv) {
   CLI::App* generate_app = app.add_subcommand("generate", "continue a text");
   CLI::App* chat_app = app.add_subcommand("chat", "talk in the terminal");
   CLI::App* tokenize_app = app.add_subcommand("tokenize", "print token ids");
-  AddServe(serve_app, &serve);
+  AddServeFlags(serve_app, &serve);
   AddGenerate(generate_app, &generate);
   AddChat(chat_app, &chat);
   AddTokenize(tokenize_app, &tokenize);
+  const BenchCommands bench(&app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -160,6 +132,7 @@ int Main(int argc, char** argv) {
   if (serve_app->parsed()) return Serve(serve, &argc, &argv);
   if (generate_app->parsed()) return RunGenerate(generate);
   if (chat_app->parsed()) return RunChat(chat);
+  if (bench.parsed()) return bench.Run(&argc, &argv);
   return RunTokenize(tokenize);
 }
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "kernels/bench/harness.h"
+#include "kernels/bench/read_ceiling.h"
 #include "kernels/cuda/dtype.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/philox.h"
@@ -25,30 +26,12 @@ __global__ void RandomKernel(T* to, int64_t count, uint64_t seed, float deviatio
   }
 }
 
-// Reads everything once; the sum keeps the loads alive.
-__global__ void __launch_bounds__(512)
-    ReadKernel(const uint4* from, int64_t count, uint32_t* sink) {
-  constexpr int kUnroll = 8;
-  uint32_t sum = 0;
-  const int64_t stride = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
-       i += stride * kUnroll) {
-    uint4 v[kUnroll];
-#pragma unroll
-    for (int j = 0; j < kUnroll; ++j) {
-      v[j] = i + j * stride < count ? __ldcs(from + i + j * stride) : uint4{};
-    }
-#pragma unroll
-    for (int j = 0; j < kUnroll; ++j) sum += v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
-  }
-  if (sum == 0x9E3779B9u) *sink = sum;
-}
-
 }  // namespace
 
 Bench::Bench()
-    : stream_(Stream::Cuda()), scratch_(Buffer(MemoryKind::kCuda, kScratchBytes, "scratch")) {
-  read_ceiling_ = MeasureReadCeiling();
+    : stream_(Stream::Cuda()),
+      scratch_(Buffer(MemoryKind::kCuda, kScratchBytes, "scratch")),
+      read_ceiling_(CudaReadCeiling()) {
   std::printf("read ceiling: %.3f TB/s\n", read_ceiling_ / 1e12);
 }
 
@@ -103,24 +86,6 @@ double Bench::MedianUs(int calls, const std::function<void(int)>& call) {
   CheckCuda(cudaGraphDestroy(graph));
   std::sort(times.begin(), times.end());
   return times[times.size() / 2];
-}
-
-double Bench::MeasureReadCeiling() {
-  constexpr int64_t kBytes = int64_t{4} << 30;
-  const TensorView data = Random({kBytes / 2}, DType::kBF16);
-  const TensorView sink = Random({1}, DType::kI32);
-  const int blocks = 4 * cuda::DeviceAttribute(cudaDevAttrMultiProcessorCount);
-  double best = 0;
-  for (const int factor : {1, 4, 16}) {
-    const double us = MedianUs(2, [&](int) {
-      ReadKernel<<<blocks * factor, 512, 0, stream_.cuda()>>>(
-          static_cast<const uint4*>(data.data), kBytes / 16, static_cast<uint32_t*>(sink.data));
-      CheckCuda(cudaGetLastError());
-    });
-    best = std::max(best, static_cast<double>(kBytes) / us * 1e6);
-  }
-  Release();
-  return best;
 }
 
 void Bench::Heading(const std::string& title) {

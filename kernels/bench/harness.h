@@ -37,8 +37,6 @@ class Bench {
   double read_ceiling() const { return read_ceiling_; }  // bytes per second
 
  private:
-  double MeasureReadCeiling();
-
   Stream stream_;
   Scratch scratch_;
   std::vector<Buffer> buffers_;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kernels/check.h"
+#include "runtime/engine/assume_prefilled.h"
 
 namespace tamis {
 namespace {
@@ -86,7 +87,7 @@ void Worker::Launch(const StepPlan& plan) {
   ApplyTables(plan);
   if (plan.kind != PlanKind::kRun) return;
 
-  BuildStep(plan);
+  BuildStep(config_.assume_prefilled ? AssumePrefilled(plan) : plan);
   const StepInputs& inputs = inputs_.Upload(host_step_, stream_);
   const LlamaContext context{
       model_,       shard_,   weights_, kv_,      act_,
@@ -174,6 +175,7 @@ void Worker::BuildStep(const StepPlan& plan) {
 void Worker::AddTokens(const PlanSequence& part, const int32_t* token_ids) {
   Slot& s = slot(part.slot);
   CHECK_GT(part.num_tokens, 0) << "slot " << part.slot;
+  if (config_.assume_prefilled) s.num_tokens = part.position;
   CHECK_EQ(part.position, s.num_tokens) << "slot " << part.slot;
   s.num_tokens += part.num_tokens;
   const int64_t block_tokens = config_.kv.block_tokens;

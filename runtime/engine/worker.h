@@ -22,6 +22,7 @@ struct WorkerConfig {
   SelectionConfig selection = {};
   SelectionObserver observer = nullptr;  // sees every filter layer of every step
   DeviceKind device = DeviceKind::kCpu;
+  bool assume_prefilled = false;  // for benchmarks: assume_prefilled.h
 };
 
 // Engine thread only. Allocates nothing after construction. Dies when a plan does not fit what this
@@ -40,6 +41,7 @@ class Worker {
   StepResult Wait();
 
   int rank() const { return collectives_.rank(); }
+  const KvCache& kv() const { return kv_; }
   size_t scratch_high_water() const { return scratch_.high_water(); }
 
  private:

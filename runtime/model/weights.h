@@ -64,7 +64,7 @@ std::vector<WeightPiece> WeightPieces(const ModelConfig& config, const ModelShar
 
 // Fills the weights with reproducible pseudo-random values: each element depends on (seed, tensor
 // name, global row, global column) alone, so every rank count holds the same model. Norm weights
-// near 1, matrices of standard deviation 1/sqrt(columns).
+// near 1, matrices of standard deviation 1/sqrt(columns). They are there when it returns.
 void FillDummyWeights(const ModelConfig& config, const ModelShard& shard, uint64_t seed,
                       ModelWeights& weights, const Stream& stream);
 

@@ -99,6 +99,20 @@ TEST_F(BackendsAgree, SiluMul) {
   }
 }
 
+TEST_F(BackendsAgree, FillRandom) {
+  for (const DType dtype : kFloatTypes) {
+    for (const int64_t begin : {0, 1, 6, 4096}) {
+      SCOPED_TRACE(testing::Message() << DTypeName(dtype) << " column " << begin);
+      Twins twins(4);
+      const Twin out = twins.Poisoned({5, 1001}, dtype);
+      twins.Run([&](DeviceKind d, Scratch&, const Stream& stream) {
+        ops::FillRandom(out.On(d), 0x123456789abcdefu, int64_t{1} << 33, begin, 1.0f, 0.3f, stream);
+      });
+      twins.ExpectSame(out, "out");
+    }
+  }
+}
+
 // ---- products ----------------------------------------------------------------------------------
 
 TEST_F(BackendsAgree, MatMul) {

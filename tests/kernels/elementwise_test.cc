@@ -211,6 +211,38 @@ TEST(VectorLoopsTest, EveryInstructionSetGivesTheSameBits) {
   }
 }
 
+TEST(FillRandomTest, ASliceHasTheValuesOfTheWhole) {
+  const TestTensor whole({6, 19}, DType::kF32);
+  ops::FillRandom(whole.view(), 7, 0, 0, 2.0f, 0.5f, Stream::Cpu());
+  for (const int64_t column : {0, 1, 4, 7}) {
+    const TestTensor slice({3, 9}, DType::kF32);
+    ops::FillRandom(slice.view(), 7, 2, column, 2.0f, 0.5f, Stream::Cpu());
+    for (int64_t r = 0; r < 3; ++r) {
+      for (int64_t c = 0; c < 9; ++c) {
+        EXPECT_EQ(slice.At(r * 9 + c), whole.At((r + 2) * 19 + column + c));
+      }
+    }
+  }
+}
+
+TEST(FillRandomTest, ValuesAreUniformAndOfOneKey) {
+  const TestTensor x({100, 1000}, DType::kF32), y({100, 1000}, DType::kF32);
+  ops::FillRandom(x.view(), 1, 0, 0, 1.0f, 2.0f, Stream::Cpu());
+  ops::FillRandom(y.view(), 2, 0, 0, 1.0f, 2.0f, Stream::Cpu());
+  double sum = 0, squares = 0;
+  int64_t equal = 0;
+  for (int64_t i = 0; i < 100000; ++i) {
+    EXPECT_GT(x.At(i), -1.0);
+    EXPECT_LT(x.At(i), 3.0);
+    sum += x.At(i);
+    squares += (x.At(i) - 1.0) * (x.At(i) - 1.0);
+    equal += x.At(i) == y.At(i);
+  }
+  EXPECT_NEAR(sum / 100000, 1.0, 0.02);
+  EXPECT_NEAR(squares / 100000, 4.0 / 3.0, 0.02);  // reach^2 / 3
+  EXPECT_LT(equal, 10);
+}
+
 TEST(MatMulTest, ARowOfFewDoesNotDependOnTheOthers) {
   std::mt19937 random(3);
   Scratch scratch = TestScratch();

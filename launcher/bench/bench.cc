@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/bench/bench.h"
+
+#include "launcher/bench/decode.h"
+
+namespace tamis {
+
+struct BenchFlags {
+  DecodeBenchFlags decode;
+};
+
+template <typename Flags>
+void BenchCommands::Add(const char* name, const char* help, Flags* flags,
+                        void (*add)(CLI::App*, Flags*), int (*run)(const Flags&, int*, char***)) {
+  CLI::App* app = bench_->add_subcommand(name, help);
+  add(app, flags);
+  commands_.push_back(
+      {app, [flags, run](int* argc, char*** argv) { return run(*flags, argc, argv); }});
+}
+
+BenchCommands::BenchCommands(CLI::App* program)
+    : flags_(std::make_unique<BenchFlags>()),
+      bench_(program->add_subcommand("bench", "measure parts of the program")) {
+  bench_->require_subcommand(1);
+  Add("decode", "decode steps at given contexts and batches", &flags_->decode, AddDecodeBench,
+      RunDecodeBench);
+}
+
+BenchCommands::~BenchCommands() = default;
+
+int BenchCommands::Run(int* argc, char*** argv) const {
+  for (const Command& command : commands_) {
+    if (command.app->parsed()) return command.run(argc, argv);
+  }
+  return 2;  // not reached: require_subcommand
+}
+
+}  // namespace tamis

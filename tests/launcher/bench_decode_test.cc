@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// `tamis bench decode`: its arithmetic by hand, and whole runs of a tiny model on the CPU.
+#include <fstream>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "launcher/bench/decode.h"
+#include "launcher/bench/decode_case.h"
+#include "launcher/bench/model_shapes.h"
+#include "nlohmann/json.hpp"
+
+namespace tamis {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(DecodeCases, AreBatchTimesContext) {
+  const auto cases = ParseDecodeCases("1x131072,8x32K");
+  ASSERT_TRUE(cases.ok()) << cases.status();
+  ASSERT_EQ(cases->size(), 2u);
+  EXPECT_EQ((*cases)[0].batch, 1);
+  EXPECT_EQ((*cases)[0].context, 131072);
+  EXPECT_EQ((*cases)[1].batch, 8);
+  EXPECT_EQ((*cases)[1].context, 32768);
+  for (const char* bad : {"", "1", "x", "1x", "0x8", "1x0", "1x8x2", "1x8,", "-1x8", "1x8M",
+                          "5000x8", "1x99999999999"}) {
+    const auto refused = ParseDecodeCases(bad);
+    EXPECT_THAT(refused.status().message(), HasSubstr("--cases")) << bad;
+  }
+}
+
+TEST(StepBytesTest, OfLlama3EightBillion) {
+  const ModelConfig& model = *ModelShape("llama-3-8b");
+  const auto shard = [&](int rank, int size) {
+    return ShardModel(model.num_q_heads, model.num_kv_heads, model.ffn_size, model.vocab_size, rank,
+                      size);
+  };
+  const SelectionLayers dense = MakeSelectionLayers({}, model.num_layers);
+  // 7.50 G weights without the embedding table; 128 KiB of keys and values per token.
+  const StepBytes one = CountStepBytes(model, shard(0, 1), DType::kBF16, dense, 3, 131072, 0);
+  EXPECT_NEAR(one.weights, 2 * 7.5046e9, 2e6);
+  EXPECT_EQ(one.kv, 3.0 * 131072 * 131072);
+  const StepBytes eighth = CountStepBytes(model, shard(7, 8), DType::kBF16, dense, 3, 131072, 0);
+  EXPECT_EQ(eighth.kv * 8, one.kv);
+  // Filters 2, 8, 18: layers 0, 1, 2, 8, 18 read everything, 27 the selection.
+  SelectionConfig config;
+  config.filter_layers = {2, 8, 18};
+  const SelectionLayers layers = MakeSelectionLayers(config, model.num_layers);
+  const StepBytes sparse =
+      CountStepBytes(model, shard(0, 1), DType::kBF16, layers, 1, 131072, 2048);
+  EXPECT_EQ(sparse.kv, 4096.0 * (5 * 131072 + 27 * 2048));
+  EXPECT_EQ(sparse.weights, one.weights);
+}
+
+TEST(QuantileTest, OfAFew) {
+  EXPECT_EQ(Quantile({3, 1, 2}, 0.5), 2);
+  EXPECT_EQ(Quantile({3, 1, 2}, 0.0), 1);
+  EXPECT_EQ(Quantile({3, 1, 2}, 1.0), 3);
+}
+
+// A Hugging Face directory with a configuration and nothing else.
+std::string TinyModel() {
+  const std::string path = ::testing::TempDir() + "config.json";
+  std::ofstream(path) << R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama",
+    "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "intermediate_size": 128, "vocab_size": 512,
+    "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+    "hidden_act": "silu", "torch_dtype": "float32"})";
+  return path;
+}
+
+int RunBench(const DecodeBenchFlags& flags) {
+  int argc = 0;
+  char** argv = nullptr;
+  return RunDecodeBench(flags, &argc, &argv);
+}
+
+DecodeBenchFlags TinyFlags() {
+  DecodeBenchFlags flags;
+  flags.serve.values = {{"model", TinyModel()}, {"load-format", "dummy"}, {"device", "cpu"}};
+  flags.steps = 3;
+  flags.warmup = 1;
+  flags.json_path = ::testing::TempDir() + "decode.json";
+  return flags;
+}
+
+nlohmann::json Written(const DecodeBenchFlags& flags) {
+  std::ifstream file(flags.json_path);
+  return nlohmann::json::parse(file);
+}
+
+TEST(DecodeBench, MeasuresDenseAndSparseStepsOfATinyModel) {
+  DecodeBenchFlags flags = TinyFlags();
+  flags.cases = "1x40,3x512";
+  flags.serve.values["selection-filter-layers"] = "1";
+  flags.serve.values["selection-min-context"] = "256";
+  flags.serve.values["num-selected-tokens"] = "128";
+  ASSERT_EQ(RunBench(flags), 0);
+  const nlohmann::json result = Written(flags);
+  EXPECT_GT(result["read_ceiling_bytes_per_s"], 1e8);
+  ASSERT_EQ(result["rows"].size(), 4u);
+  const char* modes[] = {"dense", "dense", "dense", "sparse"};  // 40 is below min-context
+  for (size_t i = 0; i < 4; ++i) {
+    const nlohmann::json& row = result["rows"][i];
+    EXPECT_EQ(row["mode"], modes[i]) << i;
+    EXPECT_GT(row["step_ms"], 0);
+    EXPECT_LE(row["step_ms_min"], row["step_ms"]);
+  }
+  EXPECT_LT(result["rows"][3]["kv_bytes"], result["rows"][2]["kv_bytes"]);
+}
+
+TEST(DecodeBench, RefusesWhatCannotBeMeasured) {
+  DecodeBenchFlags flags = TinyFlags();
+  flags.cases = "1x10";  // shorter than the steps
+  EXPECT_EQ(RunBench(flags), 2);
+  flags = TinyFlags();
+  flags.serve.values["model"] = "llama-3-1b";
+  EXPECT_EQ(RunBench(flags), 1);
+  flags.serve.values["model"] = "llama-3-70b";
+  flags.cases = "64x1024K";  // 20 TB of keys and values
+  EXPECT_EQ(RunBench(flags), 1);
+}
+
+}  // namespace
+}  // namespace tamis
