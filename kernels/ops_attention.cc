@@ -86,6 +86,7 @@ void FilterAttention(TensorView out, TensorView scores, ConstTensorView q, const
   check.AtLeast(n_max, batch.context_len_max, "context_len_max");
   check.Typed(candidates.begin, DType::kI32, "candidates.begin", {&S});
   check.Typed(candidates.end, DType::kI32, "candidates.end", {&S});
+  check.That(!IsWindowScore(kind), "kind is not a window score");
   Pick(stream, cpu::FilterAttention, cuda::FilterAttention)(
       out, scores, q, pages, batch, candidates, kind, lse_scope, scale, scratch, stream);
 }

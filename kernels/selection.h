@@ -11,7 +11,15 @@ enum class ScoreKind : uint8_t {
   kRawMax,       // max over heads of the logit (the released default)
   kSoftmaxMax,   // max over heads of logit - lse_h (the paper)
   kSoftmaxMean,  // mean over heads of exp(logit - lse_h)
+  // Observation windows: the sum over the last W queries of the max over heads of exp(logit - lse);
+  // window_ops.h.
+  kUniform,  // all queries alike
+  kExp,      // each counts half as much as the next
 };
+
+inline bool IsWindowScore(ScoreKind kind) {
+  return kind == ScoreKind::kUniform || kind == ScoreKind::kExp;
+}
 
 enum class SelectionScope : uint8_t {
   kGlobal,  // one set for all heads of all ranks

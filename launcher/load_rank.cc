@@ -111,8 +111,9 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
   const ModelShard shard = ShardModel(model.num_q_heads, model.num_kv_heads, model.ffn_size,
                                       model.vocab_size, world.rank, world.size);
   const auto selection_problem = [&](int64_t max_model_len) -> absl::Status {
-    const std::string problem =
+    std::string problem =
         SelectionConfigProblem(config.selection, model.num_layers, max_model_len);
+    if (problem.empty()) problem = SelectionDeviceProblem(config.selection, device->kind);
     if (problem.empty()) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("selection: ", problem));
   };

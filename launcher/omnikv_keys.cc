@@ -24,13 +24,17 @@ constexpr Alias kAliases[] = {
     {"num_wait_load_layers", "selection-wait-layers"},
     {"num_of_selected_tokens", "num-selected-tokens"},
     {"selector_cls", "selection-score"},
+    {"window_size", "selection-window-size"},
 };
 
 struct Word {
   const char* omnikv;
   const char* ours;
 };
-constexpr Word kSelectors[] = {{"last", "raw_max"}, {"softmax_before_last", "softmax_max"}};
+constexpr Word kSelectors[] = {{"last", "raw_max"},
+                               {"softmax_before_last", "softmax_max"},
+                               {"uniform", "uniform"},
+                               {"exp", "exp"}};
 
 // What must have one of these values, because another would change results.
 struct Fixed {
@@ -109,6 +113,12 @@ class Translation {
     return std::any_of(values_.begin(), values_.end(),
                        [&](const FileValue& value) { return value.option == option; });
   }
+  std::string ValueOf(const std::string& option) const {
+    for (const FileValue& value : values_) {
+      if (value.option == option) return value.value;
+    }
+    return "";
+  }
   void Refuse(const std::string& key, const std::string& value, const std::string& rest) {
     problems_->push_back(absl::StrCat(key, ": \"", value, "\"; ", rest));
   }
@@ -133,7 +143,6 @@ class Translation {
     const std::string name = NameOf(key);
     const std::string lower = absl::AsciiStrToLower(value);
     if (name == "model_cls") return;
-    if (name == "window_size") return Window(key, value);
     if (name == "cache_cls") {
       if (value == "multi" || value == "without_pack" || value == "default") {
         return Ignore(key, "how rows are fetched never changes results");
@@ -182,10 +191,6 @@ class Translation {
     Refuse(key, value, absl::StrCat("allowed are ", allowed));
   }
 
-  void Window(const std::string& key, const std::string&) {
-    Ignore(key, "only the selectors uniform and exp read it");
-  }
-
   void Default(const std::string& option, const std::string& value) {
     if (!Has(option)) values_.push_back({option, option, value});
   }
@@ -201,12 +206,13 @@ class Translation {
     Default("selection-score", "softmax_max");
     Default("selection-candidates", "prompt");
     Default("selection-sink-tokens", "0");
-    Default("selection-recent-tokens", "0");
     Default("selection-min-context", "0");
-    const auto score = std::find_if(values_.begin(), values_.end(), [](const FileValue& value) {
-      return value.option == "selection-score";
-    });
-    if (score->value != "raw_max") Default("selection-lse", "prompt");
+    Default("selection-window-size", "16");
+    const std::string score = ValueOf("selection-score");
+    const bool window = score == "uniform" || score == "exp";
+    // The window's own tokens do not compete.
+    Default("selection-recent-tokens", window ? ValueOf("selection-window-size") : "0");
+    if (score != "raw_max") Default("selection-lse", "prompt");
   }
 
   const NamedValues& file_;

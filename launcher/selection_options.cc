@@ -66,7 +66,13 @@ void AddMeaning(std::vector<ServeOption>* options) {
                                       [](Config& c) -> ScoreKind& { return c.selection.score; },
                                       {{"raw_max", ScoreKind::kRawMax},
                                        {"softmax_max", ScoreKind::kSoftmaxMax},
-                                       {"softmax_mean", ScoreKind::kSoftmaxMean}}));
+                                       {"softmax_mean", ScoreKind::kSoftmaxMean},
+                                       {"uniform", ScoreKind::kUniform},
+                                       {"exp", ScoreKind::kExp}}));
+  options->push_back(Number<int64_t>(
+      "selection-window-size",
+      "queries that the scores uniform and exp look through, the newest included (default 16)",
+      [](Config& c) -> int64_t& { return c.selection.window_size; }, 1, 256));
   options->push_back(Named<ops::LseScope>(
       "selection-lse", "which tokens a softmax score is normalised over (default all)",
       [](Config& c) -> ops::LseScope& { return c.selection.lse; },

@@ -16,6 +16,7 @@ namespace tamis {
 class Scratch;
 struct TopKExchange;
 
+// kMax: a number beats NaN, as in kernels/order_key.h.
 enum class ReduceOp : uint8_t { kSum, kMax };
 
 class Collectives {

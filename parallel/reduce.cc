@@ -18,7 +18,11 @@ void Combine(float* accumulator, const float* part, int64_t count, ReduceOp op) 
   if (op == ReduceOp::kSum) {
     for (int64_t i = 0; i < count; ++i) accumulator[i] += part[i];
   } else {
-    for (int64_t i = 0; i < count; ++i) accumulator[i] = std::max(accumulator[i], part[i]);
+    // A number beats NaN whichever rank has it, as in the order of selection; NaN alone stays.
+    for (int64_t i = 0; i < count; ++i) {
+      const bool replaces = part[i] > accumulator[i] || accumulator[i] != accumulator[i];
+      accumulator[i] = replaces ? part[i] : accumulator[i];
+    }
   }
 }
 
@@ -61,8 +65,7 @@ void CheckReducible(const TensorView& x, DeviceKind device) {
       << "all-reduce of " << DTypeName(x.dtype);
 }
 
-void CheckGatherable(const TensorView& out, const ConstTensorView& x, int size,
-                     DeviceKind device) {
+void CheckGatherable(const TensorView& out, const ConstTensorView& x, int size, DeviceKind device) {
   CHECK(out.device == device && x.device == device) << WhoTakes(device);
   CHECK(out.contiguous() && x.contiguous()) << "all-gather of a strided tensor";
   CHECK(out.dtype == x.dtype) << DTypeName(out.dtype) << " gathered from " << DTypeName(x.dtype);

@@ -19,8 +19,7 @@ StepLimits StepLimitsOf(const SchedulerConfig& config) {
   limits.num_slots = config.max_num_seqs;
   limits.top_logprobs_max = config.max_logprobs;
   limits.context_len_max = config.max_model_len;
-  limits.selection = {SelectedTokensMax(config.selection, config.max_model_len),
-                      config.selection.scope, config.selection.score};
+  limits.selection = SelectionLimitsOf(config.selection, config.max_model_len);
   return limits;
 }
 

@@ -36,6 +36,7 @@ void ReserveStep(const StepLimits& limits, int64_t blocks_max, HostStep* step) {
   }
   step->seed.reserve(slots);
   step->selection.reserve(slots);
+  step->window_slots.reserve(limits.selection.window > 0 ? tokens : 0);
   for (HostStep::Group& group : step->groups) {
     group.token_slots.reserve(tokens);
     group.block_table.reserve(slots * static_cast<size_t>(blocks_max));
@@ -197,6 +198,10 @@ void Worker::AddTokens(const PlanSequence& part, const int32_t* token_ids) {
     host_step_.prefill_context_lens.push_back(context_len);
   }
   for (int32_t i = 0; i < part.num_tokens; ++i) host_step_.positions.push_back(part.position + i);
+  const int64_t window = config_.limits.selection.window;
+  for (int32_t i = 0; window > 0 && i < part.num_tokens; ++i) {
+    host_step_.window_slots.push_back(part.num_tokens - i <= window ? part.slot : -1);
+  }
 
   for (size_t g = 0; g < tables_.size(); ++g) {
     HostStep::Group& group = host_step_.groups[g];

@@ -34,7 +34,7 @@ class Layout {
 };
 
 void PlaceSelection(const ModelConfig& config, const ModelShard& shard, const StepLimits& limits,
-                    Layout& layout, SelectionActivations& act) {
+                    DType dtype, Layout& layout, SelectionActivations& act) {
   const int64_t k_max = limits.selection.k_max;
   if (k_max == 0) return;
   const bool per_kv_head = limits.selection.scope == SelectionScope::kKvHead;
@@ -52,9 +52,18 @@ void PlaceSelection(const ModelConfig& config, const ModelShard& shard, const St
     act.gathered_positions = layout.Take({shard.size, seqs * rows * k_max}, DType::kI32);
     act.gathered_scores = layout.Take({shard.size, seqs * rows * k_max}, DType::kF32);
   }
+  const int64_t window = limits.selection.window;
+  Shape vectors{seqs, rows, limits.context_len_max};
+  if (window > 0) {
+    vectors = {seqs, rows, window, limits.context_len_max};
+    act.window_scores = layout.Take(vectors, DType::kF32);
+    act.window_queries = layout.Take(
+        {limits.selection.num_filters * seqs, window, shard.heads.q_heads.count * config.head_dim},
+        dtype);
+  }
   if (peers.exchange == SelectionExchange::kScoresByHead) {
-    act.head_scores = layout.Take({seqs, rows, limits.context_len_max}, DType::kF32);
-    act.zeros = layout.Take({seqs, rows, limits.context_len_max}, DType::kF32);
+    act.head_scores = layout.Take(vectors, DType::kF32);
+    act.zeros = layout.Take(vectors, DType::kF32);
   }
 }
 
@@ -86,7 +95,7 @@ void Place(const ModelConfig& config, const ModelShard& shard, DType dtype,
   act.top_logprobs = layout.Take({rows, limits.top_logprobs_max}, DType::kF32);
   act.inv_freq = layout.Take({config.head_dim / 2}, DType::kF32);
   act.vocab_offsets = layout.Take({shard.size + 1}, DType::kI32);
-  PlaceSelection(config, shard, limits, layout, act.selection);
+  PlaceSelection(config, shard, limits, dtype, layout, act.selection);
 }
 
 // Where each rank's slice of the vocabulary begins, and the end of the last.

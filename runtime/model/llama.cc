@@ -69,6 +69,7 @@ void AttentionPart(const LlamaContext& c, const StepInputs& inputs, int64_t laye
   ops::RopeAndStoreKv(x.qkv, pages, inputs.positions, group.token_slots, c.act.inv_freq,
                       q_heads_local, c.stream);
   const TensorView q = Columns(x.qkv, 0, q_heads_local * c.config.head_dim);  // [T, Nq_local * D]
+  KeepWindowQueries(c, inputs, layer_idx, q);
 
   // 2. Decoding rows come first, one per sequence.
   const int64_t num_decode = inputs.num_decode_seqs;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kernels/window_ops.h"
 #include "parallel/top_k_exchange.h"
 #include "runtime/model/llama.h"
 
@@ -25,16 +26,39 @@ void Copy(const TensorView& to, const TensorView& from, const Stream& stream) {
   CopyBytes(to.data, to.device, from.data, from.device, from.bytes(), stream);
 }
 
-// scores = their sum over the ranks that hold the same KV head. All ranks walk through all heads
-// together, because a collective takes every rank.
-void SumOfHead(const SelectionActivations& step, const SelectionPeers& peers,
-               Collectives& collectives, const Stream& stream) {
+// vectors = their sum or maximum over the ranks that hold the same KV head. All ranks walk through
+// all heads together, because a collective takes every rank; zeros change neither a sum nor a
+// maximum of probabilities.
+void ReduceByHead(const TensorView& vectors, ReduceOp op, const SelectionActivations& step,
+                  const SelectionPeers& peers, Collectives& collectives, const Stream& stream) {
   for (int64_t head = 0; head < peers.num_kv_heads; ++head) {
     const bool mine = head == peers.kv_head;
-    Copy(step.head_scores, mine ? step.scores : step.zeros, stream);
-    collectives.AllReduce(step.head_scores, ReduceOp::kSum, stream);
-    if (mine) Copy(step.scores, step.head_scores, stream);
+    Copy(step.head_scores, mine ? vectors : step.zeros, stream);
+    collectives.AllReduce(step.head_scores, op, stream);
+    if (mine) Copy(vectors, step.head_scores, stream);
   }
+}
+
+// step.scores as far as lists do not carry them: sums over ranks, and what a window's queries make.
+void CompleteScores(const SelectionActivations& step, const CandidateView& candidates,
+                    const SelectionPeers& peers, Collectives& collectives, const Stream& stream) {
+  const bool window = IsWindowScore(peers.score);
+  // Of a window each query's maximum over heads is completed before queries are added.
+  const TensorView& vectors = window ? step.window_scores : step.scores;
+  const ReduceOp op = window ? ReduceOp::kMax : ReduceOp::kSum;
+  if (peers.exchange == SelectionExchange::kScores) collectives.AllReduce(vectors, op, stream);
+  if (peers.exchange == SelectionExchange::kScoresByHead) {
+    ReduceByHead(vectors, op, step, peers, collectives, stream);
+  }
+  if (window) ops::SumWindowScores(step.scores, vectors, candidates, peers.score, stream);
+}
+
+// The window of one filter layer: [max_num_seqs, W, Nq_local * D].
+TensorView WindowOf(const LlamaContext& c, int64_t layer_idx) {
+  const TensorView& all = c.act.selection.window_queries;
+  const int64_t num_slots = c.act.slot_tokens.shape[0];
+  const int64_t filter = c.layers->segment_group[static_cast<size_t>(layer_idx)] - 1;
+  return Rows(all, filter * num_slots, num_slots);
 }
 
 int64_t ScoreLen(const StepInputs& inputs) {
@@ -59,21 +83,32 @@ int64_t SelectionBucket(int64_t k, int64_t limit) {
   return std::min(bucket, limit);
 }
 
+SelectionLimits SelectionLimitsOf(const SelectionConfig& config, int64_t context_len_max) {
+  SelectionLimits limits;
+  limits.k_max = SelectedTokensMax(config, context_len_max);
+  limits.scope = config.scope;
+  limits.score = config.score;
+  limits.window = config.enabled() && IsWindowScore(config.score) ? config.window_size : 0;
+  limits.num_filters = static_cast<int64_t>(config.filter_layers.size());
+  return limits;
+}
+
 SelectionPeers PeersOf(SelectionScope scope, const ModelShard& shard, int64_t num_kv_heads,
                        ScoreKind score) {
   SelectionPeers peers;
   peers.ranks = {shard.rank, 1};
   peers.kv_head = shard.heads.kv_heads.begin;
   peers.num_kv_heads = num_kv_heads;
-  const bool mean = score == ScoreKind::kSoftmaxMean;
+  peers.score = score;
+  const bool vectors = score == ScoreKind::kSoftmaxMean || IsWindowScore(score);
   if (scope == SelectionScope::kGlobal && shard.size > 1) {
     peers.ranks = {0, shard.size};
-    peers.exchange = mean ? SelectionExchange::kScores : SelectionExchange::kLists;
+    peers.exchange = vectors ? SelectionExchange::kScores : SelectionExchange::kLists;
   }
   // Some heads may still live on one rank alone, but all ranks take part in the exchange.
   if (scope == SelectionScope::kKvHead && shard.size > num_kv_heads) {
     peers.ranks = shard.heads.replicas;
-    peers.exchange = mean ? SelectionExchange::kScoresByHead : SelectionExchange::kLists;
+    peers.exchange = vectors ? SelectionExchange::kScoresByHead : SelectionExchange::kLists;
   }
   return peers;
 }
@@ -83,6 +118,8 @@ SelectionActivations SelectionOfStep(const SelectionActivations& act, int64_t nu
   const int64_t rows = act.scores.shape[1];  // Hs
   const Shape scores{num_seqs, rows, n};
   const Shape lists{num_seqs, rows, k};
+  const bool window = act.window_scores.data != nullptr;
+  const Shape vectors = window ? Shape{num_seqs, rows, act.window_scores.shape[2], n} : scores;
   const int64_t num_ranks =
       act.gathered_positions.data == nullptr ? 0 : act.gathered_positions.shape[0];
   const Shape gathered{num_ranks, num_seqs * rows * k};
@@ -92,8 +129,9 @@ SelectionActivations SelectionOfStep(const SelectionActivations& act, int64_t nu
   step.top_scores = Front(act.top_scores, lists);
   step.gathered_positions = Front(act.gathered_positions, gathered);
   step.gathered_scores = Front(act.gathered_scores, gathered);
-  step.head_scores = Front(act.head_scores, scores);
-  step.zeros = Front(act.zeros, scores);
+  step.head_scores = Front(act.head_scores, vectors);
+  step.zeros = Front(act.zeros, vectors);
+  step.window_scores = Front(act.window_scores, vectors);
   step.positions = Front(act.positions, lists);
   step.count = Front(act.count, {num_seqs});
   step.list_rows = Front(act.list_rows, lists);
@@ -104,11 +142,8 @@ void SelectOverRanks(const SelectionActivations& step, const CandidateView& cand
                      const SelectionPeers& peers, Collectives& collectives, Scratch& scratch,
                      const Stream& stream) {
   const SelectionExchange exchange = peers.exchange;
-  // 1. Sums over ranks come before anything is selected.
-  if (exchange == SelectionExchange::kScores) {
-    collectives.AllReduce(step.scores, ReduceOp::kSum, stream);
-  }
-  if (exchange == SelectionExchange::kScoresByHead) SumOfHead(step, peers, collectives, stream);
+  // 1. Sums come before anything is selected.
+  CompleteScores(step, candidates, peers, collectives, stream);
 
   // 2. This rank's first k; with a common score vector they are everybody's.
   if (exchange != SelectionExchange::kLists) {
@@ -131,6 +166,14 @@ DecodeBatch DecodeBatchOf(const StepInputs& inputs, int group) {
           inputs.decode_context_len_max};
 }
 
+void KeepWindowQueries(const LlamaContext& c, const StepInputs& inputs, int64_t layer_idx,
+                       ConstTensorView q) {
+  if (c.act.selection.window_queries.data == nullptr) return;
+  if (c.layers->roles[static_cast<size_t>(layer_idx)] != LayerRole::kFilter) return;
+  ops::StoreWindowQueries(WindowOf(c, layer_idx), q, inputs.positions, inputs.window_slots,
+                          c.stream);
+}
+
 void FilterLayer(const LlamaContext& c, const StepInputs& inputs, int64_t layer_idx, TensorView out,
                  ConstTensorView q, float scale) {
   const size_t layer = static_cast<size_t>(layer_idx);
@@ -142,8 +185,15 @@ void FilterLayer(const LlamaContext& c, const StepInputs& inputs, int64_t layer_
 
   // 1. Dense attention, and the candidates' scores from this rank's heads.
   const DecodeBatch batch = DecodeBatchOf(inputs, c.kv.groups().group_of_layer[layer]);
-  ops::FilterAttention(out, step.scores, q, pages, batch, candidates, config.score, config.lse,
-                       scale, c.scratch, c.stream);
+  if (IsWindowScore(config.score)) {
+    ops::DecodeAttention(out, q, pages, batch, scale, c.scratch, c.stream);
+    ops::WindowScores(step.window_scores, WindowOf(c, layer_idx),
+                      Rows(inputs.window_slots, 0, inputs.num_decode_seqs), pages, batch,
+                      candidates, config.lse, scale, c.scratch, c.stream);
+  } else {
+    ops::FilterAttention(out, step.scores, q, pages, batch, candidates, config.score, config.lse,
+                         scale, c.scratch, c.stream);
+  }
 
   // 2. One set for all that must agree.
   SelectOverRanks(step, candidates, peers, c.collectives, c.scratch, c.stream);

@@ -9,6 +9,7 @@
 #include "kernels/scratch.h"
 #include "parallel/collectives.h"
 #include "parallel/shard.h"
+#include "runtime/model/selection_config.h"
 #include "runtime/model/step_inputs.h"
 
 namespace tamis {
@@ -20,7 +21,11 @@ struct SelectionLimits {
   int64_t k_max = 0;
   SelectionScope scope = SelectionScope::kGlobal;
   ScoreKind score = ScoreKind::kRawMax;
+  int64_t window = 0;       // W, of a window score; else 0
+  int64_t num_filters = 0;  // layers that keep a window of queries
 };
+
+SelectionLimits SelectionLimitsOf(const SelectionConfig& config, int64_t context_len_max);
 
 // The bucket of k: k_max of a step's buffers. Powers of two, at least 64, at most the limit, so
 // that few sizes of collectives (and of captured graphs) occur.
@@ -30,8 +35,8 @@ int64_t SelectionBucket(int64_t k, int64_t limit);
 enum class SelectionExchange : uint8_t {
   kNone,          // each on its own
   kLists,         // maxima: every rank's first k, merged
-  kScores,        // means: the scores are summed over all ranks
-  kScoresByHead,  // means over the ranks that share a KV head
+  kScores,        // means and windows: the score vectors are reduced over all ranks
+  kScoresByHead,  // the same over the ranks that share a KV head
 };
 
 // The ranks that must hold the same set as this one.
@@ -40,6 +45,7 @@ struct SelectionPeers {
   Slice ranks;
   int64_t kv_head = 0;  // this rank's, for kScoresByHead
   int64_t num_kv_heads = 0;
+  ScoreKind score = ScoreKind::kRawMax;
 };
 SelectionPeers PeersOf(SelectionScope scope, const ModelShard& shard, int64_t num_kv_heads,
                        ScoreKind score);
@@ -51,8 +57,10 @@ struct SelectionActivations {
   TensorView top_scores;          // f32 [S_max, Hs, k_max]
   TensorView gathered_positions;  // i32 [W, S_max * Hs * k_max]
   TensorView gathered_scores;     // f32 [W, S_max * Hs * k_max]
-  TensorView head_scores;         // f32 [S_max, Hs, n_max]
-  TensorView zeros;               // f32 [S_max, Hs, n_max]
+  TensorView head_scores;         // f32, as the vectors that are reduced: scores or window_scores
+  TensorView zeros;               // the same
+  TensorView window_queries;      // [filters * max_num_seqs, W, Nq_local * D] of the last W tokens
+  TensorView window_scores;       // f32 [S_max, Hs, W, n_max]
   TensorView positions;           // i32 [S_max, Hs, k_max]
   TensorView count;               // i32 [S_max]
   TensorView list_rows;           // i32 [S_max, Hs, k_max]
@@ -63,8 +71,8 @@ SelectionActivations SelectionOfStep(const SelectionActivations& act, int64_t nu
                                      int64_t k);
 
 // From this rank's scores to the peers' common positions and count. `step` is SelectionOfStep's.
-// Under kScores and kScoresByHead step.scores becomes the sum over the peers, which orders as the
-// mean does.
+// Under kScores and kScoresByHead step.scores becomes the peers' common one (a sum, which orders as
+// the mean does). With a window score it is made of step.window_scores, whatever the exchange.
 void SelectOverRanks(const SelectionActivations& step, const CandidateView& candidates,
                      const SelectionPeers& peers, Collectives& collectives, Scratch& scratch,
                      const Stream& stream);
@@ -81,6 +89,11 @@ struct FilterOutcome {
 using SelectionObserver = std::function<void(const FilterOutcome&, const Stream&)>;
 
 DecodeBatch DecodeBatchOf(const StepInputs& inputs, int group);
+
+// Keeps the queries [T, Nq_local * D] of the step's rows, prefilled ones too, if this is a filter
+// layer and scores are of a window.
+void KeepWindowQueries(const LlamaContext& c, const StepInputs& inputs, int64_t layer_idx,
+                       ConstTensorView q);
 
 // out = dense attention of the decoding rows; the layer's segment has a new selection.
 void FilterLayer(const LlamaContext& c, const StepInputs& inputs, int64_t layer_idx, TensorView out,

@@ -12,6 +12,9 @@ namespace {
 // Far above any context; sums of two of them stay positions.
 constexpr int64_t kTokensMax = int64_t{1} << 29;
 
+// Each query of a window costs as much as scoring by one does.
+constexpr int64_t kWindowMax = 256;
+
 std::string OutOfRange(const std::string& field, int64_t value, int64_t min, int64_t max) {
   return field + " is " + std::to_string(value) + "; it must be between " + std::to_string(min) +
          " and " + std::to_string(max);
@@ -83,10 +86,15 @@ std::string SelectionConfigProblem(const SelectionConfig& config, int64_t num_la
     }
   }
   const bool prompt = config.candidates == SelectionCandidates::kPrompt;
+  const bool window = IsWindowScore(config.score);
+  if (window && (config.window_size < 1 || config.window_size > kWindowMax)) {
+    return OutOfRange("window_size", config.window_size, 1, kWindowMax);
+  }
+  const int64_t recent_max = window ? config.window_size : 1;
   if (config.lse == ops::LseScope::kCandidates &&
-      (!prompt || config.sink_tokens > 0 || config.recent_tokens > 1)) {
-    return "lse is prompt; it needs candidates prompt, sink_tokens 0 and recent_tokens at most 1, "
-           "so that the prompt is what competes";
+      (!prompt || config.sink_tokens > 0 || config.recent_tokens > recent_max)) {
+    return "lse is prompt; it needs candidates prompt, sink_tokens 0 and recent_tokens at most " +
+           std::to_string(recent_max) + ", so that the prompt is what competes";
   }
   return SelectionBudgetProblem(config, config.budget, max_model_len, max_model_len);
 }
@@ -102,6 +110,12 @@ std::string SelectionBudgetProblem(const SelectionConfig& config, const Selectio
   return "num_selected_tokens comes to " + std::to_string(tokens) + " of " +
          std::to_string(num_tokens_max) + " tokens; max_selected_tokens allows " +
          std::to_string(allowed);
+}
+
+std::string SelectionDeviceProblem(const SelectionConfig& config, DeviceKind device) {
+  if (!config.enabled() || device == DeviceKind::kCpu || !IsWindowScore(config.score)) return "";
+  return "score is " + std::string(config.score == ScoreKind::kUniform ? "uniform" : "exp") +
+         ", which is computed on CPUs only; on GPUs allowed are raw_max, softmax_max, softmax_mean";
 }
 
 int64_t SelectedTokensMax(const SelectionConfig& config, int64_t max_model_len) {

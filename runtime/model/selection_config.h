@@ -37,8 +37,9 @@ struct SelectionConfig {
   SelectionCandidates candidates = SelectionCandidates::kHistory;
   SelectionBudget budget{2048, 0.0};  // num_selected_tokens
   int64_t sink_tokens = 4;
-  int64_t recent_tokens = 64;       // at least the current one, even if 0
-  int64_t min_context = 12288;      // shorter sequences decode densely under kAuto
+  int64_t recent_tokens = 64;   // at least the current one, even if 0
+  int64_t min_context = 12288;  // shorter sequences decode densely under kAuto
+  int64_t window_size = 16;     // queries that uniform and exp score with, the current one's too
   int64_t max_selected_tokens = 0;  // of any request; 0 = what `budget` can come to
   // Debugging aids. Every candidate is selected, through the gathering path: equals dense decoding.
   bool force_sparse = false;
@@ -56,6 +57,9 @@ std::string SelectionConfigProblem(const SelectionConfig& config, int64_t num_la
 // The same for the budget of a request whose tokens number at most `num_tokens_max`.
 std::string SelectionBudgetProblem(const SelectionConfig& config, const SelectionBudget& budget,
                                    int64_t num_tokens_max, int64_t max_model_len);
+
+// Empty if this device computes what the settings need, else one sentence.
+std::string SelectionDeviceProblem(const SelectionConfig& config, DeviceKind device);
 
 // The longest list of any sequence: the size of the buffers. 0 without filter layers.
 int64_t SelectedTokensMax(const SelectionConfig& config, int64_t max_model_len);

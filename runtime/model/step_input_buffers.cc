@@ -21,9 +21,9 @@ int64_t MaxOrZero(const std::vector<int32_t>& values) {
 }  // namespace
 
 void HostStep::Clear() {
-  for (std::vector<int32_t>* values :
-       {&token_ids, &from_slot, &positions, &decode_context_lens, &prefill_query_starts,
-        &prefill_context_lens, &logit_rows, &sample_slots, &top_k, &sample_position}) {
+  for (std::vector<int32_t>* values : {&token_ids, &from_slot, &positions, &decode_context_lens,
+                                       &prefill_query_starts, &prefill_context_lens, &logit_rows,
+                                       &sample_slots, &top_k, &sample_position, &window_slots}) {
     values->clear();
   }
   for (std::vector<float>* values : {&temperature, &top_p, &min_p}) values->clear();
@@ -49,6 +49,7 @@ void HostStep::PadDecodes(int64_t num_rows) {
   positions.resize(rows, 0);
   decode_context_lens.resize(rows, 0);
   selection.resize(rows);
+  if (!window_slots.empty()) window_slots.resize(rows, -1);
   for (Group& group : groups) {
     group.token_slots.resize(rows, -1);
     group.block_table.resize(rows * static_cast<size_t>(table_width), 0);
@@ -132,6 +133,7 @@ StepInputBuffers::RowFields StepInputBuffers::ReserveRows(int64_t rows_max, int 
   for (Field* field : {&rows.token_ids, &rows.from_slot, &rows.positions}) {
     *field = Reserve(rows_max, DType::kI32);
   }
+  rows.window_slots = Reserve(limits_.selection.window > 0 ? rows_max : 0, DType::kI32);
   for (int g = 0; g < num_groups; ++g) rows.token_slots.push_back(Reserve(rows_max, DType::kI32));
   return rows;
 }
@@ -158,6 +160,9 @@ void StepInputBuffers::PutRows(const HostStep& step) {
   inputs_.token_ids = Put<int32_t>(rows.token_ids, step.token_ids, {num_tokens});
   inputs_.from_slot = Put<int32_t>(rows.from_slot, step.from_slot, {num_tokens});
   inputs_.positions = Put<int32_t>(rows.positions, step.positions, {num_tokens});
+  if (limits_.selection.window > 0) {
+    inputs_.window_slots = Put<int32_t>(rows.window_slots, step.window_slots, {num_tokens});
+  }
   CHECK_EQ(step.groups.size(), tables_.size());
   for (size_t g = 0; g < tables_.size(); ++g) {
     inputs_.groups[g].token_slots =

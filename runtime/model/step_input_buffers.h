@@ -30,11 +30,12 @@ struct HostStep {
     // [num_decode_seqs + num_prefill_seqs, table_width], one padded row per sequence.
     std::vector<int32_t> block_table;
   };
-  std::vector<Group> groups;   // as many as the cache has
-  int64_t table_width = 0;     // at most blocks_max(); 0 = blocks_max()
+  std::vector<Group> groups;      // as many as the cache has
+  int64_t table_width = 0;        // at most blocks_max(); 0 = blocks_max()
   int64_t context_len_bound = 0;  // of decoding rows, for grids and buffers; 0 = their maximum
 
   std::vector<SelectionPlan> selection;  // [num_decode_seqs]; or empty: all decode densely
+  std::vector<int32_t> window_slots;     // [T] (step_inputs.h); or empty: nothing is kept
 
   std::vector<int32_t> logit_rows;       // [S] rows of T
   std::vector<int32_t> sample_slots;     // [S]; -1 = nowhere
@@ -80,7 +81,7 @@ class StepInputBuffers {
     int64_t elements_max = 0;
   };
   struct RowFields {
-    Field token_ids, from_slot, positions;
+    Field token_ids, from_slot, positions, window_slots;
     std::vector<Field> token_slots;  // per group
   };
   struct TableFields {

@@ -28,6 +28,10 @@ struct StepInputs {
   int64_t prefill_query_len_max = 0;
   int64_t prefill_context_len_max = 0;
 
+  // The slot that keeps a row's query, -1 for rows before the last W of their sequence. Unset
+  // without a window score.
+  ConstTensorView window_slots;  // i32 [T]
+
   // Per layer group.
   struct Group {
     ConstTensorView token_slots;          // i32 [T]

@@ -216,6 +216,7 @@ double ExactScore(const PagedCache& cache, const TestTensor& q, const CacheSizes
       case ScoreKind::kRawMax: score = std::max(score, logit); break;
       case ScoreKind::kSoftmaxMax: score = std::max(score, log_p); break;
       case ScoreKind::kSoftmaxMean: score += std::exp(log_p); break;
+      default: ADD_FAILURE() << "window scores have a test of their own";
     }
   }
   return score;

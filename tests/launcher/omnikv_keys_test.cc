@@ -74,12 +74,11 @@ TEST(OmniKvKeys, AFileAsUsersHaveIt) {
   EXPECT_EQ(selection.recent_tokens, 0);
   EXPECT_EQ(selection.min_context, 0);
   EXPECT_EQ(SelectionConfigProblem(selection, 32, 128500), "");
-  EXPECT_THAT(
-      outcome.config.warnings,
-      ElementsAre(HasSubstr("cache_cls has no effect"), HasSubstr("max_context_len"),
-                  HasSubstr("use_chat_template"), HasSubstr("cot"), HasSubstr("use_flash_attn"),
-                  HasSubstr("window_size"), HasSubstr("real_offload"), HasSubstr("cpu_num_threads"),
-                  HasSubstr("use_fixed_prompt")));
+  EXPECT_THAT(outcome.config.warnings,
+              ElementsAre(HasSubstr("cache_cls has no effect"), HasSubstr("max_context_len"),
+                          HasSubstr("use_chat_template"), HasSubstr("cot"),
+                          HasSubstr("use_flash_attn"), HasSubstr("real_offload"),
+                          HasSubstr("cpu_num_threads"), HasSubstr("use_fixed_prompt")));
 }
 
 // What the released code does when its file says no more than it must.
@@ -95,6 +94,22 @@ TEST(OmniKvKeys, WhatIsLeftOutHasOmniKvsDefaults) {
   EXPECT_EQ(selection.candidates, SelectionCandidates::kPrompt);
   EXPECT_EQ(SelectionConfigProblem(selection, 80, 32768), "");
   EXPECT_THAT(outcome.config.warnings, IsEmpty());
+}
+
+// The released window selectors: what is in the window is attended anyway and does not compete.
+TEST(OmniKvKeys, WindowSelectors) {
+  const Outcome outcome = LoadWith(R"("selector_cls": "exp", "window_size": 24)");
+  EXPECT_THAT(outcome.problems, IsEmpty());
+  const SelectionConfig& selection = outcome.config.selection;
+  EXPECT_EQ(selection.score, ScoreKind::kExp);
+  EXPECT_EQ(selection.window_size, 24);
+  EXPECT_EQ(selection.recent_tokens, 24);
+  EXPECT_EQ(selection.lse, ops::LseScope::kCandidates);
+  EXPECT_EQ(SelectionConfigProblem(selection, 32, 32768), "");
+  EXPECT_EQ(SelectionDeviceProblem(selection, DeviceKind::kCpu), "");
+  EXPECT_THAT(SelectionDeviceProblem(selection, DeviceKind::kCuda),
+              HasSubstr("score is exp, which is computed on CPUs only"));
+  EXPECT_EQ(LoadWith(R"("selector_cls": "uniform")").config.selection.recent_tokens, 16);
 }
 
 TEST(OmniKvKeys, FlagsAndOurOwnKeysWin) {
@@ -150,7 +165,7 @@ TEST(OmniKvKeys, RefusesWhatWouldChangeResults) {
       {R"("rope_factor": 4)", "config file: rope_factor: \"4\"; dynamic scaling"},
       {R"("cache_cls": "lazy")", "config file: cache_cls: \"lazy\"; allowed are multi"},
       {R"("selector_cls": "mean")",
-       "config file: selector_cls: \"mean\"; allowed are last, softmax_before_last"},
+       "config file: selector_cls: \"mean\"; allowed are last, softmax_before_last, uniform, exp"},
       {R"("num_of_selected_tokens": 1.5)",
        "config file: num_of_selected_tokens: --num-selected-tokens: \"1.5\"; allowed"},
       {R"("num_wait_load_layers": -1)", "config file: num_wait_load_layers: --selection-wait"},

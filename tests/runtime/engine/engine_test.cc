@@ -133,21 +133,35 @@ std::vector<int32_t> TokensAlone(const SchedulerConfig& config, const Request& r
   return client.tokens();
 }
 
-TEST_P(EngineRanksTest, APreemptedSparseSequenceGoesOnAsIfNothingHadHappened) {
-  SchedulerConfig config = TinySelectionConfig();
+// Ten requests in a cache too small for them get what each gets alone, which is not what dense
+// decoding gives.
+void ExpectPreemptionGoesUnnoticed(const SchedulerConfig& roomy, int num_ranks) {
+  SchedulerConfig config = roomy;
   config.num_blocks = 24;
   const auto clients = MakeClients(10, 30, /*seed=*/20);
   const EngineStats stats =
-      RunTinyCluster(GetParam(), config, [&](Engine& engine) { ServeAll(engine, clients); });
+      RunTinyCluster(num_ranks, config, [&](Engine& engine) { ServeAll(engine, clients); });
   EXPECT_GT(stats.requests_preempted_total, 0);
   EXPECT_EQ(stats.kv_blocks_free, 24);
   int num_unlike_dense = 0;
   for (const auto& client : clients) {
-    EXPECT_EQ(client->tokens(), TokensAlone(TinySelectionConfig(), client->request()));
+    EXPECT_EQ(client->tokens(), TokensAlone(roomy, client->request()));
     const Reference dense = GreedyReference(client->request().prompt, 30);
     num_unlike_dense += client->tokens() != dense.tokens ? 1 : 0;
   }
   EXPECT_GE(num_unlike_dense, 5) << "selection has to matter here";
+}
+
+TEST_P(EngineRanksTest, APreemptedSparseSequenceGoesOnAsIfNothingHadHappened) {
+  ExpectPreemptionGoesUnnoticed(TinySelectionConfig(), GetParam());
+}
+
+// The window's queries of prefilled, decoded and replayed tokens are all there again.
+TEST(EngineTest, APreemptedWindowComesBack) {
+  SchedulerConfig config = TinySelectionConfig();
+  config.selection.score = ScoreKind::kExp;
+  config.selection.window_size = 6;
+  ExpectPreemptionGoesUnnoticed(config, 2);
 }
 
 TEST_P(EngineRanksTest, EachRequestSelectsInItsOwnWay) {

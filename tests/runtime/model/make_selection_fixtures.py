@@ -31,7 +31,7 @@ MODELS = [
     ("mqa_three_filters", 72, 9, 6, 1, 32, 90, 71, 163, [1, 4, 6]),
 ]
 
-# name, score, lse, scope, candidates, budget, sinks, recents, wait
+# name, score, lse, scope, candidates, budget, sinks, recents, wait[, window]
 SETTINGS = [
     ("released", "raw_max", "all", "global", "prompt", 0.2, 0, 0, 1),
     ("paper", "softmax_max", "prompt", "global", "prompt", 0.25, 0, 1, 1),
@@ -40,6 +40,9 @@ SETTINGS = [
     ("softmax_mean", "softmax_mean", "all", "global", "history", 40, 4, 16, 0),
     ("raw_per_head", "raw_max", "all", "kv_head", "history", 40, 4, 16, 0),
     ("mean_per_head", "softmax_mean", "all", "kv_head", "prompt", 0.3, 5, 12, 0),
+    ("released_uniform", "uniform", "prompt", "global", "prompt", 0.25, 0, 8, 1, 8),
+    ("exp", "exp", "all", "global", "history", 40, 4, 5, 0, 12),
+    ("uniform_per_head", "uniform", "all", "kv_head", "history", 40, 4, 16, 0, 16),
 ]
 
 
@@ -70,10 +73,28 @@ def choose(score, places, candidates):
     return sorted(order[:places])
 
 
-def select(logits, setting, n, prompt_len, nkv):
-    """One filter layer at one step. logits [Nq, n]: q . k / sqrt(D). Returns, per selection row
-    (1 or Nkv), the listed positions, and the set of all attended ones; None = dense."""
-    _, kind, lse, scope, mode, budget, sinks, recents, _ = setting
+def window_score(logits, setting, n, competing, nkv):
+    """Scores of an observation window. logits [n, Nq, n] of all queries so far: of each of the last
+    ones the maximum over heads of what it attends to, added up. [rows, n]"""
+    kind, lse, scope, size = setting[1], setting[2], setting[3], setting[9]
+    total = 0.0
+    for age in reversed(range(min(size, n))):
+        query = n - 1 - age
+        keys = competing if lse == "prompt" else range(n)
+        keys = [j for j in keys if j <= query]
+        of_head = torch.zeros(logits.shape[1], n, dtype=torch.float64)
+        of_head[:, :query + 1] = (logits[query] - torch.logsumexp(
+            logits[query][:, keys], -1, keepdim=True)).exp()[:, :query + 1]
+        rows = of_head[None] if scope == "global" else of_head.reshape(nkv, -1, n)
+        total = total + rows.max(1).values * (0.5 ** age if kind == "exp" else 1.0)
+    return total
+
+
+def select(logits, setting, n, prompt_len, nkv, all_logits):
+    """One filter layer at one step. logits [Nq, n]: q . k / sqrt(D); all_logits [n, Nq, n] of all
+    queries so far. Returns, per selection row (1 or Nkv), the listed positions, and the set of all
+    attended ones; None = dense."""
+    _, kind, lse, scope, mode, budget, sinks, recents = setting[:8]
     forced = {j for j in range(n) if j < sinks or j >= n - max(1, recents)}
     competing = [j for j in range(n if mode == "history" else prompt_len) if j not in forced]
     counted = n if mode == "history" else prompt_len
@@ -90,6 +111,8 @@ def select(logits, setting, n, prompt_len, nkv):
             per_head = per_head.exp()
     rows = per_head[None] if scope == "global" else per_head.reshape(nkv, -1, n)
     reduced = rows.mean(1) if kind == "softmax_mean" else rows.max(1).values
+    if kind in ("uniform", "exp"):
+        reduced = window_score(all_logits(), setting, n, competing, nkv)
     always = forced if mode == "history" else forced | set(range(prompt_len, n))
     chosen = [choose(row.tolist(), places, competing) for row in reduced]
     return chosen, [sorted(always | set(row)) for row in chosen]
@@ -134,16 +157,20 @@ class Model:
             q = rotate((normed @ w["q"].T).view(-1, self.nq, self.d), positions)
             k = rotate((normed @ w["k"].T).view(-1, self.nkv, self.d), positions)
             v = (normed @ w["v"].T).view(-1, self.nkv, self.d)
+            all_q = q
             if cache[i] is not None:
                 k, v = torch.cat([cache[i][0], k]), torch.cat([cache[i][1], v])
-            cache[i] = (k, v)
+                all_q = torch.cat([cache[i][2], q])
+            cache[i] = (k, v, all_q)
             n = k.shape[0]
             logits = q.transpose(0, 1) @ self.heads_of(k).transpose(1, 2) / math.sqrt(self.d)
             allowed = positions[:, None] >= torch.arange(n)[None]  # [T, n]
             allowed = allowed[None].repeat(self.nq, 1, 1)
             if decoding and i in self.filters:
                 last_filter = i
-                found = select(logits[:, 0], setting, n, prompt_len, self.nkv)
+                every = lambda: (all_q.transpose(0, 1) @ self.heads_of(k).transpose(1, 2)
+                                 / math.sqrt(self.d)).transpose(0, 1)  # [n, Nq, n]
+                found = select(logits[:, 0], setting, n, prompt_len, self.nkv, every)
                 attended = None if found is None else found[1]
                 later = [f for f in self.filters if f > i] + [self.layers]
                 if found is not None and i + setting[8] + 1 < later[0]:
@@ -188,10 +215,11 @@ def main():
                     break
                 except TooClose:
                     continue
-            label, kind, lse, scope, mode, budget, sinks, recents, wait = setting
+            label, kind, lse, scope, mode, budget, sinks, recents, wait = setting[:9]
+            window = setting[9] if len(setting) > 9 else 16
             lines += [f"setting {label} {kind} {lse} {scope} {mode} "
                       f"{'fraction' if isinstance(budget, float) else 'count'} {budget} {sinks} "
-                      f"{recents} {wait}", f"tokens {base.joined(ids)}"]
+                      f"{recents} {wait} {window}", f"tokens {base.joined(ids)}"]
             for step in lists:
                 lines.append(f"filtered {len(step)}")
                 for rows in step:

@@ -19,8 +19,7 @@ StepLimits StepLimitsOf(const HarnessLimits& limits, const SelectionConfig& sele
   step.num_slots = limits.num_slots;
   step.top_logprobs_max = 4;
   step.context_len_max = limits.context_len_max;
-  step.selection = {SelectedTokensMax(selection, limits.context_len_max), selection.scope,
-                    selection.score};
+  step.selection = SelectionLimitsOf(selection, limits.context_len_max);
   return step;
 }
 
@@ -78,6 +77,10 @@ void ModelHarness::AppendRows(const TestWork& work) {
     step_.token_ids.push_back(from_slot ? -1 : sequence.tokens[static_cast<size_t>(position)]);
     step_.from_slot.push_back(from_slot ? sequence.slot : -1);
     step_.positions.push_back(static_cast<int32_t>(position));
+    if (limits_.selection.window > 0) {
+      const bool kept = end - position <= limits_.selection.window;
+      step_.window_slots.push_back(kept ? sequence.slot : -1);
+    }
     for (size_t g = 0; g < step_.groups.size(); ++g) {
       const int64_t block = BlockOf(sequence, static_cast<size_t>(position / block_tokens), g);
       step_.groups[g].token_slots.push_back(

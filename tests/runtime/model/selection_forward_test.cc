@@ -92,6 +92,7 @@ Recording Decode(const SelectionConfig& selection, const Modes& modes, Group& gr
     for (int32_t& token : sequences[i].tokens) {
       token = static_cast<int32_t>(random() % static_cast<uint32_t>(model.vocab_size));
     }
+    sequences[i].slot = static_cast<int32_t>(i);
     work.push_back({&sequences[i], kPromptLens[i]});
   }
   harness.Run(work);
@@ -274,7 +275,8 @@ TEST_P(SelectionSplitTest, SelectsAsTheWholeModel) {
 }
 
 std::string NameOf(const testing::TestParamInfo<Combination>& info) {
-  static constexpr const char* kScores[] = {"raw_max", "softmax_max", "softmax_mean"};
+  static constexpr const char* kScores[] = {"raw_max", "softmax_max", "softmax_mean", "uniform",
+                                            "exp"};
   static constexpr const char* kScopes[] = {"global", "rank", "kv_head"};
   static constexpr const char* kCandidates[] = {"history", "prompt"};
   return std::string(kScores[static_cast<size_t>(std::get<0>(info.param))]) + "_" +
@@ -285,7 +287,8 @@ std::string NameOf(const testing::TestParamInfo<Combination>& info) {
 INSTANTIATE_TEST_SUITE_P(
     All, SelectionCombinationTest,
     testing::Combine(
-        testing::Values(ScoreKind::kRawMax, ScoreKind::kSoftmaxMax, ScoreKind::kSoftmaxMean),
+        testing::Values(ScoreKind::kRawMax, ScoreKind::kSoftmaxMax, ScoreKind::kSoftmaxMean,
+                        ScoreKind::kUniform, ScoreKind::kExp),
         testing::Values(SelectionScope::kGlobal, SelectionScope::kRank, SelectionScope::kKvHead),
         testing::Values(SelectionCandidates::kHistory, SelectionCandidates::kPrompt)),
     NameOf);
@@ -293,7 +296,8 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     All, SelectionSplitTest,
     testing::Combine(testing::Values(ScoreKind::kRawMax, ScoreKind::kSoftmaxMax,
-                                     ScoreKind::kSoftmaxMean),
+                                     ScoreKind::kSoftmaxMean, ScoreKind::kUniform,
+                                     ScoreKind::kExp),
                      testing::Values(SelectionScope::kGlobal, SelectionScope::kKvHead),
                      testing::Values(SelectionCandidates::kHistory, SelectionCandidates::kPrompt)),
     NameOf);

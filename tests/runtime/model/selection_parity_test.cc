@@ -46,10 +46,13 @@ SelectionConfig ReadSetting(std::istream& text, std::string* name) {
   double tokens = 0.0;
   SelectionConfig selection;
   text >> *name >> score >> lse >> scope >> candidates >> budget >> tokens;
-  text >> selection.sink_tokens >> selection.recent_tokens >> selection.wait_layers;
+  text >> selection.sink_tokens >> selection.recent_tokens >> selection.wait_layers >>
+      selection.window_size;
   selection.score = Lookup<ScoreKind>(score, {{"raw_max", ScoreKind::kRawMax},
                                               {"softmax_max", ScoreKind::kSoftmaxMax},
-                                              {"softmax_mean", ScoreKind::kSoftmaxMean}});
+                                              {"softmax_mean", ScoreKind::kSoftmaxMean},
+                                              {"uniform", ScoreKind::kUniform},
+                                              {"exp", ScoreKind::kExp}});
   selection.lse = Lookup<ops::LseScope>(
       lse, {{"all", ops::LseScope::kAll}, {"prompt", ops::LseScope::kCandidates}});
   selection.scope = Lookup<SelectionScope>(
@@ -142,6 +145,7 @@ void DecodeAndCompare(const Case& c, int rank, Group& group, int size) {
   harness.Observe(
       [&](const FilterOutcome& outcome, const Stream&) { found.push_back(ListsOf(outcome)); });
   TestSequence sequence{c.tokens};
+  sequence.slot = 2;
   harness.Run({&sequence, c.prompt_len});
   ASSERT_TRUE(found.empty()) << "prefill is dense";
   for (size_t step = 0; step < c.logits.size(); ++step) {
