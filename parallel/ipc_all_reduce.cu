@@ -43,7 +43,8 @@ __device__ __forceinline__ WideVec<T> Combine(const uint4 (&parts)[kRanks], int 
       } else if constexpr (kOp == ReduceOp::kSum) {
         sum[j] += value;
       } else {
-        sum[j] = sum[j] < value ? value : sum[j];  // std::max's, NaN included
+        const bool replaces = value > sum[j] || sum[j] != sum[j];  // a number beats NaN
+        sum[j] = replaces ? value : sum[j];
       }
     }
   }

@@ -155,8 +155,8 @@ void SelectOverRanks(const SelectionActivations& step, const CandidateView& cand
             stream);
 
   // 3. All lists, padded to one length; the peers' are merged and the first k taken again.
-  const TopKExchange lists = {step.positions,  step.count,
-                              step.local_positions, step.top_scores,
+  const TopKExchange lists = {step.positions,          step.count,
+                              step.local_positions,    step.top_scores,
                               step.gathered_positions, step.gathered_scores};
   collectives.ExchangeTopK(lists, candidates, peers.ranks, scratch, stream);
 }
