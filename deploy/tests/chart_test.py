@@ -60,6 +60,13 @@ class Presets(unittest.TestCase):
                     with self.subTest(values=name, kind=document["kind"], version=version):
                         strict.validate(document, version)
 
+    def test_examples(self):
+        paths = sorted((charts.HERE.parent / "examples").glob("*.yaml"))
+        self.assertTrue(paths)
+        for path in paths:
+            for document in yaml.safe_load_all(path.read_text()):
+                strict.validate(document, VERSION)
+
     def test_strictness(self):
         """The validation itself: a misspelt field is found in a Deployment, in a LeaderWorkerSet
         and in the pods of one."""

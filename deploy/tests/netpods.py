@@ -38,7 +38,7 @@ class Network:
         self.pods = [f"{self.prefix}p{i}" for i in range(hosts)]
         self.addresses = [f"192.0.2.{10 + i}" for i in range(hosts)]
 
-    def __enter__(self):
+    def open(self):
         for name in [self.client, *self.pods]:
             run("ip", "netns", "add", name)
             run("ip", "-n", name, "link", "set", "lo", "up")
@@ -52,9 +52,8 @@ class Network:
             run("ip", "-n", pod, "link", "set", "eth0", "up")
             run("ip", "-n", self.client, "link", "set", f"veth{i}", "up")
             self.join(i)
-        return self
 
-    def __exit__(self, *_):
+    def close(self):
         for name in [self.client, *self.pods]:
             for pid in pids_in(name):
                 subprocess.run(["kill", "-KILL", str(pid)], check=False, capture_output=True)
@@ -82,7 +81,7 @@ class Pod:
     def __init__(self, network, docs, template, index, size, folder, settings):
         self.network, self.index, self.namespace = network, index, network.pods[index]
         self.container = charts.container(template)
-        self.uid = str(template["spec"]["securityContext"]["runAsUser"])
+        self.uid = settings["uid"] or str(template["spec"]["securityContext"]["runAsUser"])
         self.log = pathlib.Path(folder) / f"pod-{index}.log"
         workload, _ = charts.workload(docs)
         leader = f"{workload['metadata']['name']}-0"
