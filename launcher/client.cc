@@ -9,8 +9,6 @@
 #include <iostream>
 
 #include "absl/status/status.h"
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "launcher/signals.h"
 #include "nlohmann/json.hpp"
 
@@ -80,16 +78,6 @@ void Collect(const v1::GenerateResponse& message, Clock::time_point start,
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target) {
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(64 << 20);
-  arguments.SetMaxSendMessageSize(64 << 20);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 5000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 3000);
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
-}
-
 v1::SamplingOptions ToOptions(const SamplingFlags& flags) {
   v1::SamplingOptions options;
   if (flags.max_tokens) options.set_max_tokens(*flags.max_tokens);
@@ -115,7 +103,7 @@ v1::SelectionOptions ToOptions(const SelectionFlags& flags) {
   return options;
 }
 
-Answer Ask(v1::Inference::Stub& stub, const v1::GenerateRequest& request,
+Answer Ask(const Connection& server, const v1::GenerateRequest& request,
            std::optional<double> timeout_s,
            const std::function<void(const std::string&)>& on_text) {
   grpc::ClientContext context;
@@ -128,7 +116,9 @@ Answer Ask(v1::Inference::Stub& stub, const v1::GenerateRequest& request,
   Clock::time_point last_token = start;
   Answer answer;
   v1::GenerateResponse message;
-  const auto reader = stub.Generate(&context, request);
+  server.Authorize(&context);
+  const auto stub = v1::Inference::NewStub(server.channel);
+  const auto reader = stub->Generate(&context, request);
   while (reader->Read(&message)) {
     Collect(message, start, &last_token, &answer);
     if (!message.text().empty()) on_text(message.text());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The client side of the program: `tamis generate` and `tamis chat`.
+// The client side of the program: `tamis generate`, `tamis chat` and `tamis health`.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "proto/tamis.grpc.pb.h"
@@ -35,8 +36,18 @@ struct SelectionFlags {
   std::optional<double> selected_fraction;
 };
 
-struct ClientFlags {
+// How to reach a server.
+struct ChannelFlags {
   std::string target = "127.0.0.1:50051";
+  bool ssl = false;          // TLS, the server checked against the system's CAs
+  std::string ssl_ca_certs;  // PEM file of the CA to check it against instead; implies ssl
+  std::string ssl_certfile;  // PEM files of this client's own certificate
+  std::string ssl_keyfile;
+  std::string api_key_file;  // its first line; else TAMIS_API_KEY in the environment
+};
+
+struct ClientFlags {
+  ChannelFlags channel;
   std::optional<double> timeout_s;  // of the whole answer
   SamplingFlags sampling;
   SelectionFlags selection;
@@ -69,15 +80,24 @@ struct Answer {
   std::vector<double> gaps_ms;  // between tokens; those of one message share its gap
 };
 
+// A server that can be asked.
+struct Connection {
+  std::shared_ptr<grpc::Channel> channel;
+  std::string api_key;  // "" = none
+  // Adds the key to a call.
+  void Authorize(grpc::ClientContext* context) const;
+};
+
 // A channel that notices within seconds when the server's host or process is frozen.
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target);
+// INVALID_ARGUMENT names a file that cannot be read or flags that do not go together.
+absl::StatusOr<Connection> Connect(const ChannelFlags& flags);
 
 v1::SamplingOptions ToOptions(const SamplingFlags& flags);
 v1::SelectionOptions ToOptions(const SelectionFlags& flags);
 
 // Sends the request and calls `on_text` for every piece of text. SIGINT and SIGTERM, which
 // CatchSignals must have caught, cancel the call.
-Answer Ask(v1::Inference::Stub& stub, const v1::GenerateRequest& request,
+Answer Ask(const Connection& server, const v1::GenerateRequest& request,
            std::optional<double> timeout_s, const std::function<void(const std::string&)>& on_text);
 
 // The JSON object of `generate --json`, on one line.
@@ -86,8 +106,16 @@ std::string ToJson(const Answer& answer);
 // Prints "tamis: STATUS: message" on one line of stderr.
 void PrintError(const grpc::Status& status);
 
-// Both return the exit code.
+struct HealthFlags {
+  ChannelFlags channel;
+  std::string service;  // "" = the server as a whole
+  double timeout_s = 5;
+};
+
+// All return the exit code.
 int RunGenerate(const GenerateFlags& flags);
 int RunChat(const ChatFlags& flags);
+// Prints the status of grpc.health.v1; 0 only for SERVING.
+int RunHealth(const HealthFlags& flags);
 
 }  // namespace tamis

@@ -15,6 +15,11 @@ namespace {
 
 void PrintPiece(const std::string& text) { std::cout << text << std::flush; }
 
+int Complain(const absl::Status& status) {
+  std::cerr << "tamis: " << std::string(status.message()) << std::endl;
+  return 1;
+}
+
 void AddMessage(const std::string& role, const std::string& content, v1::ChatMessages* chat) {
   v1::ChatMessage* message = chat->add_messages();
   message->set_role(role);
@@ -22,12 +27,12 @@ void AddMessage(const std::string& role, const std::string& content, v1::ChatMes
 }
 
 // One turn: asks with the conversation so far and appends the answer to it.
-bool Turn(v1::Inference::Stub& stub, const ClientFlags& flags, v1::ChatMessages* chat) {
+bool Turn(const Connection& server, const ClientFlags& flags, v1::ChatMessages* chat) {
   v1::GenerateRequest request;
   *request.mutable_chat() = *chat;
   *request.mutable_sampling() = ToOptions(flags.sampling);
   *request.mutable_selection() = ToOptions(flags.selection);
-  const Answer answer = Ask(stub, request, flags.timeout_s, PrintPiece);
+  const Answer answer = Ask(server, request, flags.timeout_s, PrintPiece);
   std::cout << std::endl;
   if (!answer.status.ok()) {
     PrintError(answer.status);
@@ -60,8 +65,9 @@ int RunGenerate(const GenerateFlags& flags) {
   *request.mutable_sampling() = ToOptions(flags.client.sampling);
   *request.mutable_selection() = ToOptions(flags.client.selection);
 
-  const auto stub = v1::Inference::NewStub(MakeChannel(flags.client.target));
-  const Answer answer = Ask(*stub, request, flags.client.timeout_s, [&](const std::string& text) {
+  const absl::StatusOr<Connection> server = Connect(flags.client.channel);
+  if (!server.ok()) return Complain(server.status());
+  const Answer answer = Ask(*server, request, flags.client.timeout_s, [&](const std::string& text) {
     if (!flags.json) PrintPiece(text);
   });
   if (!flags.json && !answer.text.empty()) std::cout << std::endl;
@@ -75,12 +81,13 @@ int RunGenerate(const GenerateFlags& flags) {
 
 int RunChat(const ChatFlags& flags) {
   CatchSignals({SIGINT, SIGTERM});
-  const auto stub = v1::Inference::NewStub(MakeChannel(flags.client.target));
+  const absl::StatusOr<Connection> server = Connect(flags.client.channel);
+  if (!server.ok()) return Complain(server.status());
   v1::ChatMessages chat;
   if (flags.system) AddMessage("system", *flags.system, &chat);
   if (flags.prompt) {
     AddMessage("user", *flags.prompt, &chat);
-    return Turn(*stub, flags.client, &chat) ? 0 : 1;
+    return Turn(*server, flags.client, &chat) ? 0 : 1;
   }
 
   const bool terminal = isatty(STDIN_FILENO) == 1;
@@ -96,7 +103,7 @@ int RunChat(const ChatFlags& flags) {
     }
     if (line.empty()) continue;
     AddMessage("user", line, &chat);
-    if (!Turn(*stub, flags.client, &chat)) {
+    if (!Turn(*server, flags.client, &chat)) {
       // The question stays unanswered: a conversation goes on without it.
       chat.mutable_messages()->RemoveLast();
       all_answered = false;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "kernels/cpu_threads.h"
 #include "launcher/agree.h"
+#include "launcher/host_checks.h"
 #include "launcher/size_cache.h"
 #include "launcher/version.h"
 #include "parallel/cuda_group.h"
@@ -63,7 +64,8 @@ absl::Status CheckModel(const ServeConfig& config, const ModelConfig& model, con
 // What must be the same everywhere: build, options and model.
 std::string Fingerprint(const ServeConfig& config, const ModelConfig& model, DeviceKind device) {
   return absl::StrCat(
-      "version: ", kVersion, "\n", absl::StrJoin(Describe(config), "\n"),
+      "version: ", kVersion, "\nbuild: ", BuildDigest(), "\n",
+      absl::StrJoin(Describe(config), "\n"),
       "\nruns on: ", device == DeviceKind::kCuda ? "cuda" : "cpu",
       "\nhidden_size: ", model.hidden_size, "\nnum_layers: ", model.num_layers,
       "\nnum_q_heads: ", model.num_q_heads, "\nnum_kv_heads: ", model.num_kv_heads,

@@ -31,8 +31,19 @@ bool SpeaksForAllRanks() {
   return true;
 }
 
-void AddClient(CLI::App* app, ClientFlags* flags) {
+void AddChannel(CLI::App* app, ChannelFlags* flags) {
   app->add_option("--target", flags->target, "HOST:PORT of the server (default 127.0.0.1:50051)");
+  app->add_flag("--ssl", flags->ssl, "TLS, checked against the system's CAs");
+  app->add_option("--ssl-ca-certs", flags->ssl_ca_certs,
+                  "PEM file of the CA to check the server against; implies --ssl");
+  app->add_option("--ssl-certfile", flags->ssl_certfile, "PEM file of the client's certificate");
+  app->add_option("--ssl-keyfile", flags->ssl_keyfile, "PEM file of its private key");
+  app->add_option("--api-key-file", flags->api_key_file,
+                  "file with the API key (default: TAMIS_API_KEY in the environment)");
+}
+
+void AddClient(CLI::App* app, ClientFlags* flags) {
+  AddChannel(app, &flags->channel);
   app->add_option("--timeout", flags->timeout_s, "seconds for the whole answer (default: none)");
   SamplingFlags* sampling = &flags->sampling;
   app->add_option("--max-tokens", sampling->max_tokens, "most tokens to generate");
@@ -77,6 +88,14 @@ void AddChat(CLI::App* app, ChatFlags* flags) {
   AddClient(app, &flags->client);
 }
 
+void AddHealth(CLI::App* app, HealthFlags* flags) {
+  AddChannel(app, &flags->channel);
+  app->add_option("--service", flags->service,
+                  "startup, readiness, liveness or a service's name (default: the whole server)");
+  app->add_option("--timeout", flags->timeout_s, "seconds (default 5)")
+      ->check(CLI::Range(0.001, 3600.0));
+}
+
 void AddTokenize(CLI::App* app, TokenizeFlags* flags) {
   app->add_option("--model", flags->model, "a .gguf file, a tokenizer.json or its directory")
       ->required();
@@ -110,14 +129,17 @@ int Main(int argc, char** argv) {
   ServeFlags serve;
   GenerateFlags generate;
   ChatFlags chat;
+  HealthFlags health;
   TokenizeFlags tokenize;
   CLI::App* serve_app = app.add_subcommand("serve", "serve a model, one MPI rank per GPU");
   CLI::App* generate_app = app.add_subcommand("generate", "continue a text");
   CLI::App* chat_app = app.add_subcommand("chat", "talk in the terminal");
+  CLI::App* health_app = app.add_subcommand("health", "ask whether a server serves");
   CLI::App* tokenize_app = app.add_subcommand("tokenize", "print token ids");
   AddServeFlags(serve_app, &serve);
   AddGenerate(generate_app, &generate);
   AddChat(chat_app, &chat);
+  AddHealth(health_app, &health);
   AddTokenize(tokenize_app, &tokenize);
   const BenchCommands bench(&app);
   try {
@@ -132,6 +154,7 @@ int Main(int argc, char** argv) {
   if (serve_app->parsed()) return Serve(serve, &argc, &argv);
   if (generate_app->parsed()) return RunGenerate(generate);
   if (chat_app->parsed()) return RunChat(chat);
+  if (health_app->parsed()) return RunHealth(health);
   if (bench.parsed()) return bench.Run(&argc, &argv);
   return RunTokenize(tokenize);
 }

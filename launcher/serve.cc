@@ -9,19 +9,27 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 #include <mutex>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "launcher/agree.h"
+#include "launcher/host_checks.h"
 #include "launcher/load_rank.h"
+#include "launcher/metrics.h"
+#include "launcher/shutdown.h"
 #include "launcher/signals.h"
+#include "launcher/step_watch.h"
 #include "launcher/version.h"
+#include "launcher/vital_signs.h"
 #include "parallel/groups.h"
 #include "parallel/heartbeat.h"
+#include "parallel/timed_collectives.h"
 #include "parallel/world.h"
 #include "runtime/engine/engine.h"
+#include "runtime/server/api_keys.h"
 #include "runtime/server/grpc_server.h"
 #include "runtime/status_macros.h"
 #include "runtime/tokenizer/tokenizer.h"
@@ -33,56 +41,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// An idle engine makes a step a second; a busy one is bound by --step-timeout.
+constexpr std::chrono::seconds kPatience{10};
+
 std::chrono::milliseconds Millis(double seconds) {
   return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
 }
-
-// Turns signals and the RPC into a drain: the first finishes what runs, the second ends it at
-// once, the third does not wait for anything. Thread-safe.
-class Shutdown {
- public:
-  explicit Shutdown(std::chrono::milliseconds timeout) : timeout_(timeout) {}
-
-  // From here on a drain has something to finish.
-  void Serving(Engine* engine, GrpcServer* server) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    engine_ = engine;
-    server_ = server;
-  }
-  void Ended() { Serving(nullptr, nullptr); }
-
-  void OnSignal(int signal) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    spdlog::info("signal {}", signal);
-    if (engine_ == nullptr) {
-      // Still loading, or already past the last request: nobody waits for anything.
-      if (requests_ == 0) spdlog::error("stopped by a signal before serving");
-      _exit(requests_ == 0 ? 1 : 0);
-    }
-    Drain();
-  }
-
-  void OnRpc() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (engine_ != nullptr && requests_ == 0) Drain();
-  }
-
- private:
-  void Drain() {
-    ++requests_;
-    if (requests_ > 2) _exit(1);
-    server_->SetServing(false);
-    const auto grace = requests_ == 1 ? timeout_ : std::chrono::milliseconds(0);
-    spdlog::info("draining: {} s for what runs", std::chrono::duration<double>(grace).count());
-    engine_->Drain(Clock::now() + grace);
-  }
-
-  const std::chrono::milliseconds timeout_;
-  std::mutex mutex_;
-  Engine* engine_ = nullptr;
-  GrpcServer* server_ = nullptr;
-  int requests_ = 0;
-};
 
 void StartLogging(const ServeConfig& config, int rank) {
   auto logger = spdlog::stderr_logger_mt("tamis");
@@ -152,34 +116,84 @@ void FillInfo(const Engine& engine, const LoadedRank& loaded, const World& world
   info->set_draining(engine.draining());
 }
 
+// The environment may hold a key, so that it need not be on a disk.
+absl::StatusOr<std::unique_ptr<ApiKeys>> OpenApiKeys(const ServeConfig& config) {
+  std::vector<std::string> keys;
+  const char* key = std::getenv("TAMIS_API_KEY");
+  if (key != nullptr && *key != '\0') keys.emplace_back(key);
+  return ApiKeys::Open(keys, config.server.api_key_file);
+}
+
+// What watches this rank's steps.
+struct Watchers {
+  Heartbeat& heartbeat;
+  VitalSigns& signs;
+  StepWatch steps;
+  Metrics* metrics = nullptr;  // rank 0's
+};
+
+absl::StatusOr<std::unique_ptr<Metrics>> StartMetrics(const ServeConfig& config,
+                                                      const LoadedRank& loaded,
+                                                      const Engine& engine,
+                                                      const Heartbeat& heartbeat) {
+  const ServeConfig::Server& server = config.server;
+  if (server.metrics_port == 0) return nullptr;
+  const MetricsOptions options{server.metrics_host.empty() ? server.host : server.metrics_host,
+                               static_cast<int>(server.metrics_port), ServedName(config),
+                               loaded.scheduler.max_model_len};
+  return Metrics::Start(options, [&] {
+    MetricsSnapshot now{engine.stats(), {}};
+    for (const auto& [rank, age] : heartbeat.PeerAges()) {
+      now.heartbeat_ages_s.emplace_back(rank, std::chrono::duration<double>(age).count());
+    }
+    return now;
+  });
+}
+
 // Rank 0 from the loaded model on: the front end around the engine.
 absl::Status Lead(const ServeConfig& config, const World& world, Control& control,
-                  LoadedRank& loaded, const StepHooks& hooks, Shutdown& shutdown) {
+                  LoadedRank& loaded, Watchers& watchers, Shutdown& shutdown) {
   const Clock::time_point start = Clock::now();
-  Engine engine(loaded.scheduler, control, *loaded.worker, hooks);
+  Engine engine(loaded.scheduler, control, *loaded.worker, watchers.steps.hooks());
+  std::unique_ptr<Metrics> metrics;
+  std::unique_ptr<ApiKeys> keys;
   std::unique_ptr<Tokenizer> tokenizer;
   std::optional<GenerateService> service;
   std::unique_ptr<GrpcServer> server;
   const auto listen = [&]() -> absl::Status {
+    TAMIS_ASSIGN_OR_RETURN(keys, OpenApiKeys(config));
+    TAMIS_ASSIGN_OR_RETURN(metrics, StartMetrics(config, loaded, engine, watchers.heartbeat));
     TAMIS_ASSIGN_OR_RETURN(tokenizer, Tokenizer::Open(config.model.path));
-    const ServiceBackend backend{
+    ServiceBackend backend{
         [&](std::shared_ptr<Request> request) {
           return Submit(engine, loaded.scheduler, std::move(request));
         },
         [&](v1::GetServerInfoResponse* info) { FillInfo(engine, loaded, world, start, info); },
         [&] { shutdown.OnRpc(); }};
+    if (!keys->empty())
+      backend.authorize = [&](std::string_view text) { return keys->Allow(text); };
+    if (metrics != nullptr) backend.observer = metrics->observer();
     service.emplace(Describe(config, loaded, *tokenizer), *tokenizer, backend);
+    const TlsFiles tls{config.server.ssl_certfile, config.server.ssl_keyfile,
+                       config.server.ssl_ca_certs};
     TAMIS_ASSIGN_OR_RETURN(server, GrpcServer::Start(&*service, config.server.host,
-                                                     static_cast<int>(config.server.port)));
+                                                     static_cast<int>(config.server.port), tls));
     return absl::OkStatus();
   };
   TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, listen()));
   control.set_timeout(Millis(config.timeouts.step_s));
+  watchers.metrics = metrics.get();
+  watchers.steps.SetMetrics(metrics.get());
+  watchers.signs.SetState(RankState::kServing);
+  watchers.signs.SetReport([&](bool alive) { server->SetLive(alive); });
   shutdown.Serving(&engine, server.get());
   server->SetServing(true);
   std::cout << "serving on " << config.server.host << ":" << server->port() << std::endl;
   engine.Run();
   shutdown.Ended();
+  watchers.signs.SetReport(nullptr);
+  watchers.steps.SetMetrics(nullptr);
+  watchers.metrics = nullptr;
   // What was sent last must still reach slow clients.
   server->Shutdown(std::chrono::milliseconds(2000));
   spdlog::info("drained");
@@ -187,24 +201,25 @@ absl::Status Lead(const ServeConfig& config, const World& world, Control& contro
 }
 
 absl::Status ServeRank(const ServeConfig& config, const World& world, Group& group,
-                       Shutdown& shutdown) {
+                       VitalSigns& signs, Shutdown& shutdown) {
   Control& control = *group.control;
   control.set_timeout(Millis(config.timeouts.startup_s));
   // Before the model is loaded: a rank that dies or stops while loading is noticed as fast.
   HeartbeatOptions options;
   options.timeout = Millis(config.timeouts.heartbeat_s);
   Heartbeat heartbeat(world, control, options);
+  Watchers watchers{heartbeat, signs, StepWatch(heartbeat, signs, Millis(config.timeouts.step_s))};
+  if (world.rank == 0 && config.server.metrics_port > 0 && !group.collectives->capturable()) {
+    group.collectives = TimeAllReduces(std::move(group.collectives), [&watchers](double seconds) {
+      if (watchers.metrics != nullptr) watchers.metrics->ObserveAllReduce(seconds);
+    });
+  }
   TAMIS_ASSIGN_OR_RETURN(LoadedRank loaded, LoadRank(config, world, group));
-  StepHooks hooks;
-  hooks.begin = [&](const StepPlan& plan) {
-    heartbeat.Arm(absl::StrCat("--step-timeout passed in ", DescribePlan(plan)),
-                  Clock::now() + Millis(config.timeouts.step_s));
-  };
-  hooks.end = [&] { heartbeat.Disarm(); };
-  if (world.rank == 0) return Lead(config, world, control, loaded, hooks, shutdown);
+  if (world.rank == 0) return Lead(config, world, control, loaded, watchers, shutdown);
   TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, absl::OkStatus()));
   control.set_timeout(Millis(config.timeouts.step_s));
-  FollowLeader(control, *loaded.worker, hooks);
+  signs.SetState(RankState::kServing);
+  FollowLeader(control, *loaded.worker, watchers.steps.hooks());
   return absl::OkStatus();
 }
 
@@ -221,13 +236,16 @@ int RunServe(const ServeConfig& config, int* argc, char*** argv) {
     for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
   }
 
-  Shutdown shutdown(Millis(config.timeouts.shutdown_s));
+  if (const std::string warning = LockedMemoryWarning(); !warning.empty()) spdlog::warn(warning);
+  // One rank speaks for its host.
+  VitalSigns signs(world.local_rank == 0 ? config.server.heartbeat_file : "", kPatience);
+  Shutdown shutdown(Millis(config.timeouts.shutdown_s), signs);
   std::optional<SignalThread> signals;
   if (world.rank == 0) {
     signals.emplace([&](int signal) { shutdown.OnSignal(signal); });
   }
   Group group = env.initialised() ? MakeMpiGroup(env) : MakeSelfGroup();
-  const absl::Status status = ServeRank(config, world, group, shutdown);
+  const absl::Status status = ServeRank(config, world, group, signs, shutdown);
   if (status.ok()) return 0;
   if (world.rank == 0) {
     std::cerr << "tamis: " << status.message() << std::endl;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "launcher/network_options.h"
 #include "launcher/omnikv_keys.h"
 #include "yaml-cpp/yaml.h"
 
@@ -40,6 +41,7 @@ void CheckTogether(const ServeConfig& config, std::vector<std::string>* problems
   if (config.cache.num_blocks > 0 && config.cache.bytes > 0) {
     problems->push_back("--num-kv-blocks and --kv-cache-memory-bytes: give one of them");
   }
+  CheckNetworkOptions(config, problems);
   if (config.ranks.device == "cpu" && config.cache.gpu_memory_utilization > 0) {
     problems->push_back(
         "--gpu-memory-utilization: needs a GPU; on CPUs use --kv-cache-memory-bytes");

@@ -45,6 +45,14 @@ struct ServeConfig {
   struct Server {
     std::string host = "127.0.0.1";
     int64_t port = 50051;
+    std::string ssl_certfile;
+    std::string ssl_keyfile;
+    std::string ssl_ca_certs;
+    std::string api_key_file;
+    bool insecure = false;
+    int64_t metrics_port = 0;  // 0 = none
+    std::string metrics_host;  // empty = host
+    std::string heartbeat_file;
   } server;
   struct Timeouts {
     double shutdown_s = 30;
@@ -64,6 +72,7 @@ struct ServeOption {
   // Returns the problem, or "".
   std::function<std::string(const std::string& value, ServeConfig* config)> set;
   std::function<std::string(const ServeConfig& config)> show;
+  bool is_switch = false;  // a flag without a value means "true"
 };
 
 std::vector<ServeOption> ServeOptions();

@@ -10,10 +10,14 @@ void AddServeFlags(CLI::App* app, ServeFlags* flags,
       "a YAML or JSON file whose keys are these flags, or one of OmniKV's; flags win over it");
   for (const ServeOption& option : ServeOptions()) {
     if (!wanted(option.name)) continue;
-    app->add_option_function<std::string>(
+    const bool is_switch = option.is_switch;
+    CLI::Option* flag = app->add_option_function<std::string>(
         "--" + option.name,
-        [flags, name = option.name](const std::string& value) { flags->values[name] = value; },
+        [flags, is_switch, name = option.name](const std::string& value) {
+          flags->values[name] = is_switch && value.empty() ? "true" : value;
+        },
         option.help);
+    if (is_switch) flag->expected(0, 1);
   }
 }
 

@@ -2,6 +2,7 @@
 // The table of options. Names follow vLLM's where it has one.
 #include <limits>
 
+#include "launcher/network_options.h"
 #include "launcher/option_kinds.h"
 #include "launcher/selection_options.h"
 #include "launcher/serve_config.h"
@@ -84,12 +85,7 @@ void AddScheduleOptions(std::vector<ServeOption>* options) {
       [](Config& c) -> int64_t& { return c.schedule.max_waiting; }, 1, 1 << 20));
 }
 
-void AddServerOptions(std::vector<ServeOption>* options) {
-  options->push_back(Text("host", "address to listen on (default 127.0.0.1)",
-                          [](Config& c) -> std::string& { return c.server.host; }));
-  options->push_back(Number<int64_t>(
-      "port", "port to listen on, 0 = any free one (default 50051)",
-      [](Config& c) -> int64_t& { return c.server.port; }, 0, 65535));
+void AddTimeoutOptions(std::vector<ServeOption>* options) {
   options->push_back(Number<double>(
       "shutdown-timeout", "seconds that running requests get when draining (default 30)",
       [](Config& c) -> double& { return c.timeouts.shutdown_s; }, 0, kSecondsMax));
@@ -116,7 +112,8 @@ std::vector<ServeOption> ServeOptions() {
   AddCacheOptions(&options);
   AddScheduleOptions(&options);
   AddSelectionOptions(&options);
-  AddServerOptions(&options);
+  AddNetworkOptions(&options);
+  AddTimeoutOptions(&options);
   return options;
 }
 

@@ -63,7 +63,7 @@ struct Heartbeat::State {
   HeartbeatOptions options;
   SharedMemory memory;
   Pulse* mine = nullptr;    // nullptr without shared memory
-  std::vector<Peer> peers;  // of the heartbeat thread
+  std::vector<Peer> peers;  // its times are guarded by mutex once the thread runs
 
   std::mutex mutex;
   std::condition_variable stopped;
@@ -75,8 +75,8 @@ struct Heartbeat::State {
 void Heartbeat::State::Run() {
   constexpr auto kLateAfter = std::chrono::seconds(1);
   auto planned = steady_clock::now();
-  for (Peer& peer : peers) peer.seen = planned;
   std::unique_lock lock(mutex);
+  for (Peer& peer : peers) peer.seen = planned;
   while (!stop) {
     if (mine != nullptr) mine->beats.fetch_add(1, std::memory_order_relaxed);
     const auto now = steady_clock::now();
@@ -149,6 +149,17 @@ Heartbeat::~Heartbeat() {
 }
 
 int Heartbeat::peers() const { return static_cast<int>(state_->peers.size()); }
+
+std::vector<std::pair<int, std::chrono::milliseconds>> Heartbeat::PeerAges() const {
+  const std::scoped_lock lock(state_->mutex);
+  const auto now = steady_clock::now();
+  std::vector<std::pair<int, std::chrono::milliseconds>> ages;
+  for (const Peer& peer : state_->peers) {
+    ages.emplace_back(peer.pulse->rank.load(),
+                      std::chrono::duration_cast<std::chrono::milliseconds>(now - peer.seen));
+  }
+  return ages;
+}
 
 void Heartbeat::Arm(std::string description, steady_clock::time_point deadline) {
   const std::scoped_lock lock(state_->mutex);

@@ -7,6 +7,8 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "parallel/control.h"
 #include "parallel/world.h"
@@ -32,6 +34,9 @@ class Heartbeat {
   // Ranks of this host that are watched, this one not counted. Smaller than expected only where
   // processes of one host may not share memory.
   int peers() const;
+
+  // For each of them its rank and how long ago it last showed life. Any thread.
+  std::vector<std::pair<int, std::chrono::milliseconds>> PeerAges() const;
 
   // The watchdog: unless disarmed (or armed anew) before `deadline`, prints `description` and
   // dies. Any thread; one deadline at a time. Noticed within `interval`.

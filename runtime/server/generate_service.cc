@@ -46,6 +46,9 @@ GenerateService::GenerateService(ServedModel model, const Tokenizer& tokenizer,
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateService::Generate(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
+  if (absl::Status status = Authorize(*context); !status.ok()) {
+    return RefusedStream(ToGrpc(status));
+  }
   v1::GenerateRequest message;
   if (absl::Status status = ParseMessage(*bytes, &message); !status.ok()) {
     return RefusedStream(ToGrpc(status));
@@ -56,11 +59,24 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateService::Generate(
 
   // Tokens may arrive before this call returns; gRPC holds them until the stream is bound.
   const std::shared_ptr<GenerateStream> stream =
-      GenerateStream::Create(tokenizer_, *request, message.sampling());
+      GenerateStream::Create(tokenizer_, *request, message.sampling(), backend_.observer);
   if (absl::Status status = backend_.submit(*request); !status.ok()) {
     stream->Refuse(ToGrpc(status));
   }
   return stream.get();
+}
+
+absl::Status GenerateService::Authorize(const grpc::CallbackServerContext& context) const {
+  if (!backend_.authorize) return absl::OkStatus();
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("authorization");
+  const std::string_view value = found == metadata.end()
+                                     ? std::string_view()
+                                     : std::string_view(found->second.data(), found->second.size());
+  if (backend_.authorize(value)) return absl::OkStatus();
+  return absl::UnauthenticatedError(
+      value.empty() ? "metadata authorization: missing; allowed is \"Bearer \" and an API key"
+                    : "metadata authorization: not \"Bearer \" and an API key of this server");
 }
 
 absl::StatusOr<std::shared_ptr<Request>> GenerateService::MakeRequest(
@@ -111,7 +127,8 @@ grpc::ServerUnaryReactor* GenerateService::Tokenize(grpc::CallbackServerContext*
                                                     const grpc::ByteBuffer* bytes,
                                                     grpc::ByteBuffer* response) {
   v1::TokenizeRequest message;
-  absl::Status status = ParseMessage(*bytes, &message);
+  absl::Status status = Authorize(*context);
+  if (status.ok()) status = ParseMessage(*bytes, &message);
   if (status.ok()) status = ValidateRequest(message);
   if (!status.ok()) return Reply(context, status);
   const bool add_bos = !message.has_add_special_tokens() || message.add_special_tokens();
@@ -128,8 +145,10 @@ grpc::ServerUnaryReactor* GenerateService::Tokenize(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* GenerateService::Detokenize(grpc::CallbackServerContext* context,
                                                       const v1::DetokenizeRequest* request,
                                                       v1::DetokenizeResponse* response) {
-  const absl::Status status =
-      ValidateTokenIds(TokenSpan(request->token_ids()), "token_ids", limits_);
+  absl::Status status = Authorize(*context);
+  if (status.ok()) {
+    status = ValidateTokenIds(TokenSpan(request->token_ids()), "token_ids", limits_);
+  }
   if (status.ok()) {
     response->set_text(
         tokenizer_.Decode(TokenSpan(request->token_ids()),
@@ -141,6 +160,7 @@ grpc::ServerUnaryReactor* GenerateService::Detokenize(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* GenerateService::GetModelInfo(grpc::CallbackServerContext* context,
                                                         const v1::GetModelInfoRequest*,
                                                         v1::GetModelInfoResponse* response) {
+  if (absl::Status status = Authorize(*context); !status.ok()) return Reply(context, status);
   const ModelConfig& config = model_.config;
   response->set_name(model_.name);
   response->set_architecture(config.architecture);
@@ -162,12 +182,14 @@ grpc::ServerUnaryReactor* GenerateService::GetModelInfo(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* GenerateService::GetServerInfo(grpc::CallbackServerContext* context,
                                                          const v1::GetServerInfoRequest*,
                                                          v1::GetServerInfoResponse* response) {
+  if (absl::Status status = Authorize(*context); !status.ok()) return Reply(context, status);
   backend_.fill_info(response);
   return Reply(context, absl::OkStatus());
 }
 
 grpc::ServerUnaryReactor* GenerateService::Drain(grpc::CallbackServerContext* context,
                                                  const v1::DrainRequest*, v1::DrainResponse*) {
+  if (absl::Status status = Authorize(*context); !status.ok()) return Reply(context, status);
   backend_.drain();
   return Reply(context, absl::OkStatus());
 }

@@ -52,6 +52,8 @@ class GenerateService final : public ServiceBase {
                                   v1::DrainResponse* response) override;
 
  private:
+  // UNAUTHENTICATED unless the call's metadata lets it in.
+  absl::Status Authorize(const grpc::CallbackServerContext& context) const;
   absl::StatusOr<std::shared_ptr<Request>> MakeRequest(const v1::GenerateRequest& message);
   absl::StatusOr<std::vector<int32_t>> EncodeText(const std::string& text, bool add_bos) const;
   absl::StatusOr<std::vector<int32_t>> EncodeChat(const v1::ChatMessages& chat) const;

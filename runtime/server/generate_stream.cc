@@ -35,8 +35,9 @@ class Refused final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 }  // namespace
 
 GenerateStream::GenerateStream(const Tokenizer& tokenizer, std::shared_ptr<Request> request,
-                               const v1::SamplingOptions& options)
+                               const v1::SamplingOptions& options, const RequestObserver& observer)
     : request_(std::move(request)),
+      observer_(observer),
       decoder_(tokenizer, !options.has_skip_special_tokens() || options.skip_special_tokens()),
       matcher_(std::vector<std::string>(options.stop().begin(), options.stop().end())) {
   pending_.set_request_id(request_->id);
@@ -44,8 +45,9 @@ GenerateStream::GenerateStream(const Tokenizer& tokenizer, std::shared_ptr<Reque
 
 std::shared_ptr<GenerateStream> GenerateStream::Create(const Tokenizer& tokenizer,
                                                        std::shared_ptr<Request> request,
-                                                       const v1::SamplingOptions& options) {
-  std::shared_ptr<GenerateStream> stream(new GenerateStream(tokenizer, request, options));
+                                                       const v1::SamplingOptions& options,
+                                                       const RequestObserver& observer) {
+  std::shared_ptr<GenerateStream> stream(new GenerateStream(tokenizer, request, options, observer));
   stream->self_ = stream;
   request->on_token = [stream](const TokenEvent& event) { stream->OnToken(event); };
   return stream;
@@ -53,6 +55,7 @@ std::shared_ptr<GenerateStream> GenerateStream::Create(const Tokenizer& tokenize
 
 void GenerateStream::Refuse(const grpc::Status& status) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  taken_ = false;
   Close(status);
 }
 
@@ -63,8 +66,35 @@ void GenerateStream::OnToken(const TokenEvent& event) {
     Close(AbortStatus(event));
     return;
   }
+  ObserveToken();
   AddToken(event);
   Advance();
+}
+
+// TokenEvents come one by one, so the gap is the engine's, whatever the client's pace.
+void GenerateStream::ObserveToken() {
+  const auto now = std::chrono::steady_clock::now();
+  const auto since = [&](std::chrono::steady_clock::time_point then) {
+    return std::chrono::duration<double>(now - then).count();
+  };
+  const bool first = completion_tokens_ == 0;
+  if (first && observer_.first_token) {
+    observer_.first_token(since(request_->arrival), static_cast<int64_t>(request_->prompt.size()));
+  }
+  if (!first && observer_.next_token) observer_.next_token(since(last_token_));
+  last_token_ = now;
+}
+
+void GenerateStream::ObserveEnd() {
+  if (!taken_ || !observer_.done) return;
+  RequestSummary summary;
+  summary.finish = finish_;
+  summary.e2e_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - request_->arrival).count();
+  summary.prompt_tokens = static_cast<int64_t>(request_->prompt.size());
+  summary.generation_tokens = completion_tokens_;
+  summary.max_tokens = request_->sampling.max_tokens;
+  observer_.done(summary);
 }
 
 void GenerateStream::AddToken(const TokenEvent& event) {
@@ -93,6 +123,7 @@ void GenerateStream::AddToken(const TokenEvent& event) {
 
 void GenerateStream::EndWith(v1::FinishReason reason) {
   ended_ = true;
+  finish_ = reason == v1::FINISH_REASON_LENGTH ? FinishReason::kLength : FinishReason::kStop;
   pending_.set_finish_reason(reason);
   pending_.mutable_usage()->set_prompt_tokens(static_cast<int32_t>(request_->prompt.size()));
   pending_.mutable_usage()->set_completion_tokens(completion_tokens_);
@@ -143,6 +174,7 @@ void GenerateStream::OnDone() {
   const std::lock_guard<std::mutex> lock(mutex_);
   ended_ = true;
   request_->cancelled = true;
+  ObserveEnd();
   request_.reset();  // it holds this stream in on_token
   self = std::move(self_);
 }

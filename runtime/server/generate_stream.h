@@ -4,6 +4,7 @@
 // a slow client costs memory bounded by its max_tokens and never blocks the engine.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -14,6 +15,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "proto/tamis.pb.h"
 #include "runtime/engine/request.h"
+#include "runtime/server/backend.h"
 #include "runtime/server/stop_matcher.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -23,10 +25,11 @@ namespace tamis {
 // whichever is last frees it.
 class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  // Makes request->on_token feed the stream. `tokenizer` must outlive it.
+  // Makes request->on_token feed the stream. `tokenizer` and `observer` must outlive it.
   static std::shared_ptr<GenerateStream> Create(const Tokenizer& tokenizer,
                                                 std::shared_ptr<Request> request,
-                                                const v1::SamplingOptions& options);
+                                                const v1::SamplingOptions& options,
+                                                const RequestObserver& observer);
 
   // Ends the call with an error instead of tokens; for a request the engine did not take.
   void Refuse(const grpc::Status& status);
@@ -37,7 +40,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
  private:
   GenerateStream(const Tokenizer& tokenizer, std::shared_ptr<Request> request,
-                 const v1::SamplingOptions& options);
+                 const v1::SamplingOptions& options, const RequestObserver& observer);
 
   void OnToken(const TokenEvent& event);
 
@@ -46,10 +49,16 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void EndWith(v1::FinishReason reason);
   void Close(const grpc::Status& status);
   void Advance();
+  void ObserveToken();
+  void ObserveEnd();
 
   std::mutex mutex_;
   std::shared_ptr<GenerateStream> self_;  // until OnDone
   std::shared_ptr<Request> request_;
+  const RequestObserver& observer_;
+  std::chrono::steady_clock::time_point last_token_;
+  FinishReason finish_ = FinishReason::kAbort;  // until it ended otherwise
+  bool taken_ = true;                           // by the engine
   StreamDecoder decoder_;
   StopMatcher matcher_;
   v1::GenerateResponse pending_;  // not yet given to gRPC

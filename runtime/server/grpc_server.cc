@@ -6,19 +6,25 @@
 #include "absl/strings/str_cat.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
+#include "runtime/status_macros.h"
 
 namespace tamis {
 namespace {
 
 constexpr int kMessageBytesMax = 64 << 20;  // a prompt of a million tokens fits several times
 constexpr int kPingIntervalMinMs = 1000;    // how often a client may ask whether we live
+// A client whose host is gone is noticed, and its request's blocks are free, within 10 s.
+constexpr int kPingClientsMs = 6000;
+constexpr int kPingTimeoutMs = 3000;
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GenerateService* service,
-                                                              const std::string& host, int port) {
+                                                              const std::string& host, int port,
+                                                              const TlsFiles& tls) {
+  TAMIS_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
+                         MakeServerCredentials(tls));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   // A bare IPv6 address needs brackets before its port.
@@ -27,7 +33,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GenerateService* s
       bare_ipv6 ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port);
   std::unique_ptr<GrpcServer> result(new GrpcServer);
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &result->port_);
+  builder.AddListeningPort(address, credentials, &result->port_);
   builder.RegisterService(service);
   builder.SetMaxReceiveMessageSize(kMessageBytesMax);
   builder.SetMaxSendMessageSize(kMessageBytesMax);
@@ -35,12 +41,17 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GenerateService* s
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kPingIntervalMinMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kPingClientsMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   result->server_ = builder.BuildAndStart();
   if (result->server_ == nullptr || result->port_ == 0) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", address, ": is the port taken or the address not ours?"));
   }
   result->SetServing(false);
+  result->server_->GetHealthCheckService()->SetServingStatus("startup", false);
+  result->SetLive(true);
   return result;
 }
 
@@ -50,6 +61,12 @@ void GrpcServer::SetServing(bool serving) {
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   health->SetServingStatus("", serving);
   health->SetServingStatus(v1::Inference::service_full_name(), serving);
+  health->SetServingStatus("readiness", serving);
+  if (serving) health->SetServingStatus("startup", true);
+}
+
+void GrpcServer::SetLive(bool live) {
+  server_->GetHealthCheckService()->SetServingStatus("liveness", live);
 }
 
 void GrpcServer::Shutdown(std::chrono::milliseconds grace) {

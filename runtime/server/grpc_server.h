@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "grpcpp/server.h"
 #include "runtime/server/generate_service.h"
+#include "runtime/server/tls.h"
 
 namespace tamis {
 
@@ -16,14 +17,18 @@ namespace tamis {
 class GrpcServer {
  public:
   // Listens on host:port (port 0: any free one). Health says NOT_SERVING until SetServing(true).
-  // `service` must outlive the server. UNAVAILABLE if the address cannot be had.
+  // `service` must outlive the server. UNAVAILABLE if the address cannot be had, INVALID_ARGUMENT
+  // for broken certificates.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GenerateService* service,
-                                                           const std::string& host, int port);
+                                                           const std::string& host, int port,
+                                                           const TlsFiles& tls = {});
   ~GrpcServer();
 
   int port() const { return port_; }
-  // For "" and "tamis.v1.Inference".
+  // For "", "tamis.v1.Inference" and "readiness". The first true also sets "startup", for good.
   void SetServing(bool serving);
+  // For "liveness".
+  void SetLive(bool live);
   // No new calls; those that run get until `grace` has passed, then are cancelled.
   void Shutdown(std::chrono::milliseconds grace);
 

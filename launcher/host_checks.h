@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// What can be told about this process and its host before serving.
+#pragma once
+
+#include <string>
+
+namespace tamis {
+
+// A digest of this program's own file, so that ranks of different builds refuse each other.
+// "unknown" where /proc is not there.
+std::string BuildDigest();
+
+// A sentence if this host has InfiniBand and the limit on locked memory is too small for it (NCCL
+// then falls back to TCP without a word); else "". The arguments are for tests.
+std::string LockedMemoryWarning(const std::string& infiniband_dir = "/sys/class/infiniband");
+
+}  // namespace tamis
