@@ -2,11 +2,15 @@
 #include "launcher/bench/bench.h"
 
 #include "launcher/bench/decode.h"
+#include "launcher/bench/filters.h"
+#include "launcher/bench/quality.h"
 
 namespace tamis {
 
 struct BenchFlags {
   DecodeBenchFlags decode;
+  FiltersFlags filters;
+  QualityFlags quality;
 };
 
 template <typename Flags>
@@ -24,6 +28,10 @@ BenchCommands::BenchCommands(CLI::App* program)
   bench_->require_subcommand(1);
   Add("decode", "decode steps at given contexts and batches", &flags_->decode, AddDecodeBench,
       RunDecodeBench);
+  Add("filters", "search the filter layers of a model", &flags_->filters, AddFiltersBench,
+      RunFiltersBench);
+  Add("quality", "what sparse decoding changes, over settings", &flags_->quality, AddQualityBench,
+      RunQualityBench);
 }
 
 BenchCommands::~BenchCommands() = default;
