@@ -123,6 +123,8 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
       config.model.max_model_len > 0 ? config.model.max_model_len : model.max_positions));
   WorkerConfig worker;
   worker.device = device->kind;
+  worker.enforce_eager = config.ranks.enforce_eager;
+  worker.log = [](const std::string& line) { spdlog::info("{}", line); };
   worker.selection = config.selection;
   if (config.selection.debug_check) worker.observer = MakeSelectionCheck(control);
   worker.kv.block_tokens = config.cache.block_size;

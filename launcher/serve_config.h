@@ -27,6 +27,7 @@ struct ServeConfig {
   struct Ranks {
     int64_t tensor_parallel_size = 0;
     std::string device = "auto";
+    bool enforce_eager = false;
     int64_t cpu_threads = 0;  // of each rank
   } ranks;
   struct Cache {

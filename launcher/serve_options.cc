@@ -46,6 +46,10 @@ void AddRankOptions(std::vector<ServeOption>* options) {
   options->push_back(Choice("device", "where the model runs (default auto)",
                             [](Config& c) -> std::string& { return c.ranks.device; },
                             {"auto", "cpu", "cuda"}));
+  options->push_back(Named<bool>(
+      "enforce-eager", "run every step kernel by kernel, without CUDA graphs (default false)",
+      [](Config& c) -> bool& { return c.ranks.enforce_eager; },
+      {{"true", true}, {"false", false}}));
   options->push_back(Number<int64_t>(
       "cpu-threads",
       "threads of matrix products of each CPU rank (default 0 = auto: the host's cores shared "

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "kernels/trace.h"
 
 namespace tamis {
 namespace {
@@ -29,7 +30,10 @@ struct Engine::State {
         hooks(std::move(hooks_in)) {}
 
   bool TakeRequests();
+  void ScheduleStep();
   void RunStep();
+  // Commits steps until this many are in flight.
+  void Collect(int64_t steps_left);
   void Broadcast();
   void PublishStats();
 
@@ -105,15 +109,17 @@ void Engine::Run() {
   while (state_->TakeRequests()) {
     if (state_->drain_expired) state_->scheduler.AbortAll("the server shuts down");
     state_->scheduler.DropEnded(steady_clock::now());
-    state_->scheduler.Schedule(&state_->plan);
+    state_->ScheduleStep();
     state_->RunStep();
-    state_->PublishStats();
   }
-  state_->scheduler.Schedule(&state_->plan);
-  CHECK(state_->plan.kind == PlanKind::kIdle) << "requests are left";
-  state_->plan.kind = PlanKind::kShutdown;
-  state_->RunStep();
-  state_->PublishStats();
+  // Nobody waits for a token any more, but the ranks still compare what they sampled last.
+  do {
+    state_->ScheduleStep();
+    CHECK(state_->plan.kind == PlanKind::kIdle) << "requests are left";
+    const bool last = state_->worker.steps_in_flight() == 0 && !state_->scheduler.has_unconfirmed();
+    if (last) state_->plan.kind = PlanKind::kShutdown;
+    state_->RunStep();
+  } while (state_->plan.kind != PlanKind::kShutdown);
 }
 
 // Moves what was submitted to the scheduler. Waits only when there is nothing to run, and then no
@@ -134,12 +140,33 @@ bool Engine::State::TakeRequests() {
   return true;
 }
 
+void Engine::State::ScheduleStep() {
+  const TraceRange range("schedule step");
+  if (worker.steps_in_flight() > 0 && scheduler.WouldPreempt()) {
+    if (hooks.begin) hooks.begin(plan);
+    Collect(0);
+    if (hooks.end) hooks.end();
+  }
+  scheduler.Schedule(&plan);
+}
+
+// On a GPU the step before runs while this one is scheduled and launched; its results come after.
+// Behind an idle plan nothing is left in flight: the next may be a second away.
 void Engine::State::RunStep() {
   if (hooks.begin) hooks.begin(plan);
   Broadcast();
   worker.Launch(plan);
-  if (plan.kind == PlanKind::kRun) scheduler.Commit(plan, worker.Wait());
+  Collect(plan.kind == PlanKind::kRun ? worker.steps_ahead() : 0);
   if (hooks.end) hooks.end();
+  PublishStats();
+}
+
+void Engine::State::Collect(int64_t steps_left) {
+  while (worker.steps_in_flight() > steps_left) {
+    const StepResult result = worker.Wait();
+    const TraceRange range("commit step");
+    scheduler.Commit(result);
+  }
 }
 
 void Engine::State::Broadcast() {
@@ -167,7 +194,8 @@ void FollowLeader(Control& control, Worker& worker, const StepHooks& hooks) {
     CHECK_EQ(plan.step_id, step_id) << "a plan was lost";
     if (hooks.begin) hooks.begin(plan);
     worker.Launch(plan);
-    if (plan.kind == PlanKind::kRun) worker.Wait();
+    const int64_t steps_left = plan.kind == PlanKind::kRun ? worker.steps_ahead() : 0;
+    while (worker.steps_in_flight() > steps_left) worker.Wait();
     if (hooks.end) hooks.end();
   }
 }

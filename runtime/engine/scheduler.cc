@@ -28,7 +28,7 @@ FinishReason FinishAfter(const Sequence& sequence, int64_t max_model_len) {
   if (!sampling.ignore_eos && Contains(request.eos_token_ids, token_id)) return FinishReason::kStop;
   if (Contains(sampling.stop_token_ids, token_id)) return FinishReason::kStop;
   if (static_cast<int64_t>(sequence.generated.size()) >= sampling.max_tokens ||
-      sequence.num_tokens() >= max_model_len) {
+      sequence.num_tokens() - sequence.num_pending >= max_model_len) {
     return FinishReason::kLength;
   }
   return FinishReason::kNone;
@@ -108,7 +108,8 @@ std::string RequestProblem(const SchedulerConfig& config, const Request& request
   return SelectionProblem(config, request);
 }
 
-Scheduler::Scheduler(const SchedulerConfig& config) : config_(config) {
+Scheduler::Scheduler(const SchedulerConfig& config)
+    : config_(config), steps_(static_cast<size_t>(std::max<int64_t>(0, config.max_num_seqs))) {
   const std::string problem = SchedulerConfigProblem(config);
   CHECK(problem.empty()) << problem;
   for (int g = 0; g < config.num_groups; ++g) pools_.emplace_back(config.num_blocks);
@@ -118,7 +119,6 @@ Scheduler::Scheduler(const SchedulerConfig& config) : config_(config) {
   for (size_t i = num_slots; i > 0; --i) free_slots_.push_back(static_cast<int32_t>(i - 1));
   running_.reserve(num_slots);
   freed_slots_.reserve(num_slots);
-  sampled_.reserve(num_slots);
 }
 
 void Scheduler::Add(std::shared_ptr<Request> request) {
@@ -155,31 +155,29 @@ void Scheduler::AbortAll(const std::string& reason) {
   waiting_.clear();
 }
 
-void Scheduler::Commit(const StepPlan& plan, const StepResult& result) {
-  size_t row = 0;
+void Scheduler::Commit(const StepResult& result) {
+  SampledStep& step = steps_.MakeKnown();
+  CHECK_EQ(result.tokens.size(), step.rows.size()) << "step " << step.step_id;
   bool any_ended = false;
-  for (const PlanSequence& part : plan.sequences) {
-    if (!part.samples) continue;
-    CHECK_LT(row, result.tokens.size()) << "step " << plan.step_id;
-    Sequence& sequence = at(part.slot);
-    CHECK(sequence.request != nullptr) << "slot " << part.slot << " is free";
+  for (size_t row = 0; row < step.rows.size(); ++row) {
+    SampledRow& sampled = step.rows[row];
+    sampled.token_id = result.tokens[row];
+    Sequence& sequence = at(sampled.slot);
+    // It ended while the step was in flight, and perhaps another has its slot.
+    if (sequence.request == nullptr || sequence.arrival_idx != sampled.arrival_idx) continue;
     const int32_t num_logprobs = sequence.request->sampling.num_logprobs;
     TokenEvent event;
-    event.token_id = result.tokens[row];
+    event.token_id = sampled.token_id;
     if (num_logprobs >= 0) event.logprobs = LogprobsOf(result, row, num_logprobs);
-    sampled_.push_back({part.slot, event.token_id});
+    --sequence.num_pending;
     sequence.generated.push_back(event.token_id);
-    sequence.decoding = true;
     event.finish = FinishAfter(sequence, config_.max_model_len);
     sequence.request->on_token(event);
     if (event.finish != FinishReason::kNone) {
       Free(sequence);
       any_ended = true;
     }
-    ++row;
   }
-  CHECK_EQ(row, result.tokens.size()) << "step " << plan.step_id;
-  sampled_step_ = plan.step_id;
   if (any_ended) {
     std::erase_if(running_, [&](int32_t slot) { return at(slot).request == nullptr; });
   }

@@ -13,6 +13,7 @@
 
 #include "runtime/engine/block_pool.h"
 #include "runtime/engine/request.h"
+#include "runtime/engine/sampled_steps.h"
 #include "runtime/engine/step_plan.h"
 
 namespace tamis {
@@ -42,12 +43,13 @@ struct Sequence {
   std::vector<int32_t> generated;
   int32_t slot = -1;                         // -1 = waits
   int64_t num_planned = 0;                   // tokens whose KV is there after the planned steps
-  bool decoding = false;                     // sampled since it was admitted
+  int64_t num_pending = 0;                   // sampled by steps in flight: not in `generated` yet
+  bool decoding = false;                     // a planned step samples for it, since it was admitted
   int64_t sparse_from = -1;                  // the first position decoded sparsely, ever; -1 = none
   std::vector<std::vector<int32_t>> blocks;  // per layer group; empty while it waits
 
   int64_t num_tokens() const {
-    return static_cast<int64_t>(request->prompt.size() + generated.size());
+    return static_cast<int64_t>(request->prompt.size() + generated.size()) + num_pending;
   }
   // What may be prefilled. The KV of later tokens depends on what was selected for them, so they
   // are replayed: decoded again, though they are known.
@@ -61,8 +63,10 @@ struct Sequence {
   }
 };
 
-// Engine thread only. A step is Schedule, then Commit of its result; Add and the Drop and Abort
-// functions come in between steps. Events go out through Request::on_token.
+// Engine thread only. A step is Schedule, then Commit of its result. The next step may be scheduled
+// before that: what the step in flight samples is decoded from its slot, and what it samples for a
+// sequence that turns out to have ended is dropped. Add and the Drop and Abort functions come
+// between those calls. Events go out through Request::on_token.
 class Scheduler {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
@@ -78,11 +82,18 @@ class Scheduler {
   void DropEnded(TimePoint now);
   void AbortAll(const std::string& reason);
 
+  // True if the next step has to take blocks from a sequence. Then every step in flight must be
+  // committed first: what was sampled belongs to what is computed anew, and may end somebody.
+  bool WouldPreempt() const;
+
   // Writes the next step: kRun, or kIdle when there is nothing to run.
   void Schedule(StepPlan* plan);
 
-  // Takes what the plan's step sampled: appends tokens, ends sequences, sends events.
-  void Commit(const StepPlan& plan, const StepResult& result);
+  // Takes what the oldest step in flight sampled: appends tokens, ends sequences, sends events.
+  void Commit(const StepResult& result);
+
+  // What was sampled and no plan has confirmed yet.
+  bool has_unconfirmed() const { return steps_.num_known() > 0; }
 
   const SchedulerConfig& config() const { return config_; }
   bool has_work() const { return !running_.empty() || !waiting_.empty(); }
@@ -96,10 +107,15 @@ class Scheduler {
  private:
   Sequence& at(int32_t slot) { return slots_[static_cast<size_t>(slot)]; }
   int64_t BlocksFor(int64_t num_tokens) const;
+  int64_t BlocksToDecode(const Sequence& sequence) const;
+  // Has a token to decode, now or when the steps in flight are done.
+  bool Decodes(const Sequence& sequence) const;
 
   // The stages of Schedule.
+  void Confirm(StepPlan* plan);
   void PlanDecodes(StepPlan* plan);
   void PlanDecode(Sequence& sequence, StepPlan* plan);
+  void PlanSample(Sequence& sequence, const StepPlan& plan);
   void PlanPrefills(StepPlan* plan, int64_t* tokens_left);
   void AdmitWaiting(StepPlan* plan, int64_t* tokens_left);
   void PlanChunk(Sequence& sequence, StepPlan* plan, int64_t* tokens_left);
@@ -122,10 +138,8 @@ class Scheduler {
   int64_t next_step_id_ = 0;
   int64_t num_preempted_total_ = 0;
 
-  // For the next plan.
-  std::vector<int32_t> freed_slots_;
-  std::vector<SlotToken> sampled_;
-  int64_t sampled_step_ = -1;
+  SampledSteps steps_;
+  std::vector<int32_t> freed_slots_;  // for the next plan
 };
 
 }  // namespace tamis

@@ -42,21 +42,53 @@ void Scheduler::Schedule(StepPlan* plan) {
   PlanPrefills(plan, &tokens_left);
   AdmitWaiting(plan, &tokens_left);
   plan->kind = plan->sequences.empty() ? PlanKind::kIdle : PlanKind::kRun;
-
-  plan->confirmed_step = std::exchange(sampled_step_, -1);
-  std::swap(plan->confirmed, sampled_);
-  sampled_.clear();
   std::swap(plan->freed_slots, freed_slots_);
   freed_slots_.clear();
+  Confirm(plan);
+  if (plan->kind != PlanKind::kRun) return;
+  SampledStep& step = steps_.Add(plan->step_id);
+  for (const PlanSequence& part : plan->sequences) {
+    if (part.samples) step.rows.push_back({part.slot, -1, at(part.slot).arrival_idx});
+  }
+}
+
+// The oldest step that is known here; one a plan, so the ranks need not ask how many.
+void Scheduler::Confirm(StepPlan* plan) {
+  if (steps_.num_known() == 0) return;
+  const SampledStep& step = steps_.known();
+  plan->confirmed_step = step.step_id;
+  for (const SampledRow& row : step.rows) plan->confirmed.push_back({row.slot, row.token_id});
+  steps_.DropKnown();
+}
+
+bool Scheduler::Decodes(const Sequence& sequence) const {
+  if (sequence.prefilling()) return false;
+  // Tokens on their way may be its last, whatever they are.
+  const auto num_generated =
+      static_cast<int64_t>(sequence.generated.size()) + sequence.num_pending;
+  return num_generated < sequence.request->sampling.max_tokens &&
+         sequence.num_tokens() < config_.max_model_len;
+}
+
+int64_t Scheduler::BlocksToDecode(const Sequence& sequence) const {
+  const auto num_blocks = static_cast<int64_t>(sequence.blocks[0].size());
+  return std::max<int64_t>(0, BlocksFor(sequence.num_planned + 1) - num_blocks);
+}
+
+bool Scheduler::WouldPreempt() const {
+  int64_t blocks_needed = 0;
+  for (const int32_t slot : running_) {
+    if (Decodes(sequence(slot))) blocks_needed += BlocksToDecode(sequence(slot));
+  }
+  return blocks_needed > blocks_free();
 }
 
 void Scheduler::PlanDecodes(StepPlan* plan) {
   // Oldest first; the victims are at the end of running_, so nobody planned here is preempted.
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = at(running_[i]);
-    if (sequence.prefilling()) continue;
-    const int64_t blocks_needed =
-        BlocksFor(sequence.num_planned + 1) - static_cast<int64_t>(sequence.blocks[0].size());
+    if (!Decodes(sequence)) continue;
+    const int64_t blocks_needed = BlocksToDecode(sequence);
     while (i < running_.size() && blocks_free() < blocks_needed) PreemptYoungest();
     if (i >= running_.size()) break;  // it was the youngest itself
     Grant(sequence, sequence.num_planned + 1, plan);
@@ -77,6 +109,14 @@ void Scheduler::PlanDecode(Sequence& sequence, StepPlan* plan) {
   }
   if (part.is_replay) plan->token_ids.push_back(sequence.token(sequence.num_planned));
   ++sequence.num_planned;
+  PlanSample(sequence, *plan);
+}
+
+// From here on it decodes what the plan samples for it, which the host need not know.
+void Scheduler::PlanSample(Sequence& sequence, const StepPlan& plan) {
+  if (!plan.sequences.back().samples) return;
+  ++sequence.num_pending;
+  sequence.decoding = true;
 }
 
 void Scheduler::PlanPrefills(StepPlan* plan, int64_t* tokens_left) {
@@ -113,6 +153,7 @@ void Scheduler::PlanChunk(Sequence& sequence, StepPlan* plan, int64_t* tokens_le
   }
   sequence.num_planned += num_tokens;
   *tokens_left -= num_tokens;
+  PlanSample(sequence, *plan);
 }
 
 int64_t Scheduler::BlocksFor(int64_t num_tokens) const {
@@ -134,6 +175,7 @@ void Scheduler::Grant(Sequence& sequence, int64_t num_tokens, StepPlan* plan) {
 
 void Scheduler::PreemptYoungest() {
   CHECK_GT(running_.size(), 1u) << "one sequence alone does not fit into the KV cache";
+  CHECK_EQ(steps_.num_in_flight(), 0) << "what a step in flight samples would be lost";
   Sequence& victim = at(running_.back());
   running_.pop_back();
   Sequence again;

@@ -60,7 +60,8 @@ struct StepPlan {
   int64_t step_id = 0;  // 0, 1, 2, ... over all kinds
   PlanKind kind = PlanKind::kIdle;
 
-  // What the leader sampled in step `confirmed_step`; every rank must have sampled the same.
+  // What the leader sampled in step `confirmed_step`, the oldest that no plan has confirmed and the
+  // leader knows, or -1; every rank must have sampled the same.
   int64_t confirmed_step = -1;
   std::vector<SlotToken> confirmed;
 
@@ -77,7 +78,7 @@ struct StepPlan {
 };
 
 // What a kRun step sampled, one entry per sequence that samples, in the plan's order. Views of the
-// worker's memory, valid until its next Launch.
+// worker's memory, valid until its next Launch but one (on CPUs: its next).
 struct StepResult {
   std::span<const int32_t> tokens;      // [S]
   std::span<const float> logprobs;      // [S]

@@ -2,22 +2,20 @@
 #include "runtime/engine/worker.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "kernels/check.h"
+#include "kernels/trace.h"
 #include "runtime/engine/assume_prefilled.h"
 
 namespace tamis {
 namespace {
 
-constexpr size_t kAlignment = 256;
+constexpr size_t kTimedSteps = 2 + kStepsInFlightMax;  // whose events are kept
 
 Stream MakeStream(DeviceKind device) {
   return device == DeviceKind::kCpu ? Stream::Cpu() : Stream::Cuda();
 }
-
-size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 void ReserveStep(const StepLimits& limits, int64_t blocks_max, HostStep* step) {
   const size_t tokens = static_cast<size_t>(limits.num_tokens_max);
@@ -60,80 +58,110 @@ Worker::Worker(const WorkerConfig& config, const ModelConfig& model, const Model
                       ScratchBytes(model, shard, weights_.dtype, config.device, config.limits),
                       "scratch")),
       inputs_(config.limits, layers_.groups.num_groups, config.kv.block_tokens, config.device),
-      done_(config.device) {
+      results_(act_, config.device),
+      sampled_(static_cast<size_t>(config.limits.num_slots)) {
   const StepLimits& limits = config_.limits;
   CHECK_EQ(limits.logit_rows_max, limits.num_slots) << "every slot may sample in one step";
   const size_t num_groups = static_cast<size_t>(layers_.groups.num_groups);
   const size_t num_slots = static_cast<size_t>(limits.num_slots);
   slots_.resize(num_slots);
-  sampled_.reserve(num_slots);
   tables_.assign(num_groups,
                  std::vector<int32_t>(num_slots * static_cast<size_t>(inputs_.blocks_max()), 0));
   host_step_.groups.resize(num_groups);
   ReserveStep(limits, inputs_.blocks_max(), &host_step_);
 
-  const size_t row_bytes = Aligned(act_.sampled.bytes());
-  const size_t top_bytes = Aligned(act_.top_tokens.bytes());
-  results_ = Buffer(MemoryKind::kPinned, 2 * (row_bytes + top_bytes), "step results");
-  sampled_host_ = results_.View(act_.sampled.shape, DType::kI32, 0);
-  logprobs_host_ = results_.View(act_.logprobs.shape, DType::kF32, row_bytes);
-  top_tokens_host_ = results_.View(act_.top_tokens.shape, DType::kI32, 2 * row_bytes);
-  top_logprobs_host_ =
-      results_.View(act_.top_logprobs.shape, DType::kF32, 2 * row_bytes + top_bytes);
+  if (config.device == DeviceKind::kCpu) return;
+  for (size_t i = 0; config.time_steps && i < 2 * kTimedSteps; ++i) {
+    step_events_.emplace_back(config.device, /*timed=*/true);
+  }
+  // An observer waits for the stream in the middle of a step.
+  if (config.enforce_eager || config.observer || !collectives.capturable()) return;
+  const auto queue = [this](const StepInputs& inputs) { Queue(inputs); };
+  graphs_ = StepGraphs(limits, inputs_, layers_.groups.num_groups, stream_, queue, config.log);
 }
 
 void Worker::Launch(const StepPlan& plan) {
-  CHECK(!in_flight_) << "step " << plan.step_id << " launched before the last was waited for";
+  const TraceRange range("launch step");
+  CHECK_LE(steps_in_flight(), steps_ahead())
+      << "step " << plan.step_id << " launched before the last was waited for";
   CheckConfirmed(plan);
   ApplyTables(plan);
   if (plan.kind != PlanKind::kRun) return;
 
   BuildStep(config_.assume_prefilled ? AssumePrefilled(plan) : plan);
   const StepInputs& inputs = inputs_.Upload(host_step_, stream_);
+  RecordTime(0);
+  if (const Graph* graph = graphs_.Find(inputs)) {
+    graph->Launch(stream_);
+    ++num_graph_steps_;
+  } else {
+    Queue(inputs);
+  }
+  RecordTime(1);
+  results_.Queue(act_, num_sampling_, inputs.num_top_logprobs > 0, stream_);
+  ++num_launched_;
+}
+
+void Worker::Queue(const StepInputs& inputs) {
   const LlamaContext context{
       model_,       shard_,   weights_, kv_,      act_,
       collectives_, scratch_, stream_,  &layers_, config_.observer ? &config_.observer : nullptr};
   Forward(context, inputs);
   SampleStep(context, inputs);
-  CopyResults(inputs);
-  done_.Record(stream_);
-  sampled_step_ = plan.step_id;
-  in_flight_ = true;
 }
 
 StepResult Worker::Wait() {
-  CHECK(in_flight_) << "nothing was launched";
-  done_.Wait();
-  in_flight_ = false;
-  const size_t num_rows = sampled_.size();
-  const size_t num_top = static_cast<size_t>(act_.top_tokens.shape[1]);
-  const int32_t* tokens = sampled_host_.As<int32_t>();
-  for (size_t row = 0; row < num_rows; ++row) {
-    CHECK(tokens[row] >= 0 && tokens[row] < model_.vocab_size)
-        << "slot " << sampled_[row].slot << " sampled " << tokens[row];
-    sampled_[row].token_id = tokens[row];
+  const TraceRange range("wait for step");
+  CHECK_GT(steps_in_flight(), 0) << "nothing was launched";
+  SampledStep& step = sampled_.MakeKnown();
+  const StepResult result = results_.Take();
+  CHECK_EQ(result.tokens.size(), step.rows.size()) << "step " << step.step_id;
+  for (size_t row = 0; row < step.rows.size(); ++row) {
+    const int32_t token_id = result.tokens[row];
+    CHECK(token_id >= 0 && token_id < model_.vocab_size)
+        << "slot " << step.rows[row].slot << " sampled " << token_id;
+    step.rows[row].token_id = token_id;
   }
-  StepResult result;
-  result.tokens = {tokens, num_rows};
-  result.logprobs = {logprobs_host_.As<float>(), num_rows};
-  result.num_top = static_cast<int64_t>(num_top);
-  result.top_tokens = {top_tokens_host_.As<int32_t>(), num_rows * num_top};
-  result.top_logprobs = {top_logprobs_host_.As<float>(), num_rows * num_top};
+  if (config_.time_steps) TakeTime();
   return result;
 }
 
+void Worker::RecordTime(size_t place) {
+  if (step_events_.empty()) return;
+  const size_t turn = static_cast<size_t>(num_launched_) % kTimedSteps;
+  step_events_[2 * turn + place].Record(stream_);
+}
+
+// Of the step that was waited for last; the first has nothing before it.
+void Worker::TakeTime() {
+  const int64_t step = num_launched_ - steps_in_flight() - 1;
+  if (step_events_.empty() || step < 1) return;
+  const auto at = [&](int64_t i, size_t place) -> const Event& {
+    return step_events_[2 * (static_cast<size_t>(i) % kTimedSteps) + place];
+  };
+  step_times_.push_back({MillisecondsBetween(at(step - 1, 1), at(step, 0)),
+                         MillisecondsBetween(at(step, 0), at(step, 1))});
+}
+
 void Worker::CheckConfirmed(const StepPlan& plan) {
-  CHECK_EQ(plan.confirmed_step, sampled_step_)
-      << "step " << plan.step_id << " confirms another step than this rank ran";
-  if (sampled_step_ < 0) return;
-  CHECK_EQ(plan.confirmed.size(), sampled_.size()) << "tokens of step " << sampled_step_;
-  for (size_t i = 0; i < sampled_.size(); ++i) {
-    CHECK_EQ(plan.confirmed[i].slot, sampled_[i].slot) << "in step " << sampled_step_;
-    CHECK_EQ(plan.confirmed[i].token_id, sampled_[i].token_id)
-        << "slot " << sampled_[i].slot << " in step " << sampled_step_
+  const char* other = " confirms another step than this rank ran";
+  if (plan.confirmed_step < 0) {
+    CHECK_EQ(sampled_.num_known(), 0) << "step " << plan.step_id << other;
+    return;
+  }
+  // The leader may know what is still in flight here.
+  if (sampled_.num_known() == 0 && steps_in_flight() > 0) Wait();
+  CHECK_GT(sampled_.num_known(), 0) << "step " << plan.step_id << other;
+  const SampledStep& mine = sampled_.known();
+  CHECK_EQ(plan.confirmed_step, mine.step_id) << "step " << plan.step_id << other;
+  CHECK_EQ(plan.confirmed.size(), mine.rows.size()) << "tokens of step " << mine.step_id;
+  for (size_t i = 0; i < mine.rows.size(); ++i) {
+    CHECK_EQ(plan.confirmed[i].slot, mine.rows[i].slot) << "in step " << mine.step_id;
+    CHECK_EQ(plan.confirmed[i].token_id, mine.rows[i].token_id)
+        << "slot " << mine.rows[i].slot << " in step " << mine.step_id
         << ": this rank sampled another token than the leader";
   }
-  sampled_step_ = -1;
+  sampled_.DropKnown();
 }
 
 void Worker::ApplyTables(const StepPlan& plan) {
@@ -158,7 +186,10 @@ void Worker::ApplyTables(const StepPlan& plan) {
 
 void Worker::BuildStep(const StepPlan& plan) {
   host_step_.Clear();
-  sampled_.clear();
+  SampledStep& step = sampled_.Add(plan.step_id);
+  for (const PlanSequence& part : plan.sequences) {
+    host_step_.table_width = std::max(host_step_.table_width, slot(part.slot).num_blocks);
+  }
   size_t next_token = 0;
   for (const PlanSequence& part : plan.sequences) {
     CHECK(!part.is_decode || (part.num_tokens == 1 && host_step_.prefill_context_lens.empty()))
@@ -168,9 +199,14 @@ void Worker::BuildStep(const StepPlan& plan) {
     CHECK_LE(next_token + num_known, plan.token_ids.size()) << "step " << plan.step_id;
     AddTokens(part, plan.token_ids.data() + next_token);
     next_token += num_known;
-    if (part.samples) AddSampling(part);
+    if (!part.samples) continue;
+    AddSampling(part);
+    step.rows.push_back({part.slot});
   }
   CHECK_EQ(next_token, plan.token_ids.size()) << "step " << plan.step_id;
+  num_sampling_ = static_cast<int64_t>(step.rows.size());
+  const bool decodes_only = host_step_.prefill_context_lens.empty();
+  if (decodes_only && config_.device != DeviceKind::kCpu) PadToBucket(config_.limits, &host_step_);
 }
 
 void Worker::AddTokens(const PlanSequence& part, const int32_t* token_ids) {
@@ -210,7 +246,7 @@ void Worker::AddTokens(const PlanSequence& part, const int32_t* token_ids) {
       group.token_slots.push_back(
           static_cast<int32_t>(blocks[p / block_tokens] * block_tokens + p % block_tokens));
     }
-    group.block_table.insert(group.block_table.end(), blocks, blocks + inputs_.blocks_max());
+    group.block_table.insert(group.block_table.end(), blocks, blocks + host_step_.table_width);
   }
 }
 
@@ -224,21 +260,6 @@ void Worker::AddSampling(const PlanSequence& part) {
   host_step_.seed.push_back(part.seed);
   host_step_.sample_position.push_back(part.position + part.num_tokens);
   host_step_.num_top_logprobs = std::max<int64_t>(host_step_.num_top_logprobs, part.num_logprobs);
-  sampled_.push_back({part.slot, -1});
-}
-
-void Worker::CopyResults(const StepInputs& inputs) {
-  const int64_t num_rows = inputs.num_logit_rows;
-  const auto copy = [&](const TensorView& host, const TensorView& device) {
-    const TensorView rows = Rows(device, 0, num_rows);
-    CopyBytes(host.data, DeviceKind::kCpu, rows.data, rows.device, rows.bytes(), stream_);
-  };
-  if (num_rows == 0) return;
-  copy(sampled_host_, act_.sampled);
-  copy(logprobs_host_, act_.logprobs);
-  if (inputs.num_top_logprobs == 0) return;
-  copy(top_tokens_host_, act_.top_tokens);
-  copy(top_logprobs_host_, act_.top_logprobs);
 }
 
 Worker::Slot& Worker::slot(int32_t index) {

@@ -4,12 +4,17 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "kernels/device.h"
 #include "kernels/scratch.h"
 #include "parallel/collectives.h"
+#include "runtime/engine/sampled_steps.h"
+#include "runtime/engine/step_graphs.h"
 #include "runtime/engine/step_plan.h"
+#include "runtime/engine/step_results.h"
 #include "runtime/model/kv_cache.h"
 #include "runtime/model/llama.h"
 #include "runtime/model/step_input_buffers.h"
@@ -23,26 +28,44 @@ struct WorkerConfig {
   SelectionObserver observer = nullptr;  // sees every filter layer of every step
   DeviceKind device = DeviceKind::kCpu;
   bool assume_prefilled = false;  // for benchmarks: assume_prefilled.h
+  bool enforce_eager = false;  // no CUDA graphs
+  bool time_steps = false;     // keep StepTimes, on GPUs, for measurements
+  std::function<void(const std::string&)> log = [](const std::string&) {};
+};
+
+// Of consecutive steps on a GPU, in milliseconds.
+struct StepTime {
+  double gap = 0;   // from the end of the step before to this one's first kernel
+  double work = 0;  // from there to its last kernel's end
 };
 
 // Engine thread only. Allocates nothing after construction. Dies when a plan does not fit what this
-// rank has seen so far: a rank that disagrees with the leader must not go on.
+// rank has seen so far: a rank that disagrees with the leader must not go on. Steps that only decode
+// run as CUDA graphs where device and collectives allow it.
 class Worker {
  public:
   // `collectives` outlives the worker.
   Worker(const WorkerConfig& config, const ModelConfig& model, const ModelShard& shard,
          ModelWeights weights, Collectives& collectives);
 
-  // Checks the plan's `confirmed` against what this rank sampled, applies its block tables, and,
-  // for kRun, queues the step on the stream. Every kRun is followed by Wait before the next plan.
+  // Checks the plan's `confirmed` against what this rank sampled (and waits for that step, should it
+  // be in flight), applies its block tables, and, for kRun, queues the step on the stream. At most
+  // steps_ahead() steps are in flight before.
   void Launch(const StepPlan& plan);
 
-  // Blocks until the launched step is done. The result is valid until the next Launch.
+  // Blocks until the oldest step in flight is done. Valid until the next Launch but steps_ahead().
   StepResult Wait();
+
+  int64_t steps_in_flight() const { return sampled_.num_in_flight(); }
+  // How many steps the host may leave in flight while it prepares the next: 1 on GPUs; on CPUs,
+  // where Launch itself computes, 0.
+  int64_t steps_ahead() const { return config_.device == DeviceKind::kCpu ? 0 : 1; }
 
   int rank() const { return collectives_.rank(); }
   const KvCache& kv() const { return kv_; }
   size_t scratch_high_water() const { return scratch_.high_water(); }
+  int64_t num_graph_steps() const { return num_graph_steps_; }  // of all so far
+  const std::vector<StepTime>& step_times() const { return step_times_; }
 
  private:
   // What a slot holds. Its block tables are rows of tables_.
@@ -57,7 +80,9 @@ class Worker {
   void BuildStep(const StepPlan& plan);
   void AddTokens(const PlanSequence& part, const int32_t* token_ids);
   void AddSampling(const PlanSequence& part);
-  void CopyResults(const StepInputs& inputs);
+  void Queue(const StepInputs& inputs);  // forward pass and sampling, on the stream
+  void RecordTime(size_t place);
+  void TakeTime();
 
   Slot& slot(int32_t index);
   int32_t* table(size_t group, int32_t slot_idx);
@@ -78,17 +103,16 @@ class Worker {
   std::vector<Slot> slots_;                   // [max_num_seqs]
   std::vector<std::vector<int32_t>> tables_;  // per group: [max_num_seqs, blocks_max]
 
-  // Results in host memory, and the point in the stream at which they are there.
-  Buffer results_;
-  TensorView sampled_host_;       // i32 [S_max]
-  TensorView logprobs_host_;      // f32 [S_max]
-  TensorView top_tokens_host_;    // i32 [S_max, N_max]
-  TensorView top_logprobs_host_;  // f32 [S_max, N_max]
-  Event done_;
-  bool in_flight_ = false;
+  StepResults results_;
+  SampledSteps sampled_;
+  StepGraphs graphs_;
 
-  std::vector<SlotToken> sampled_;  // in the launched or last step; token ids are there after Wait
-  int64_t sampled_step_ = -1;       // -1 = confirmed since
+  // Of steps in turn, timed events: before the first kernel and after the last.
+  std::vector<Event> step_events_;
+  std::vector<StepTime> step_times_;
+  int64_t num_launched_ = 0;
+  int64_t num_graph_steps_ = 0;
+  int64_t num_sampling_ = 0;  // rows of the step that is launched, without padding
 };
 
 }  // namespace tamis

@@ -105,18 +105,21 @@ void Logits(const LlamaContext& c, const StepInputs& inputs, const TensorView& f
   const int64_t num_rows = inputs.num_logit_rows;
   const int64_t num_ranks = c.shard.size;
   const int64_t vocab_pad = c.shard.vocab_local_max;
-  const TensorView hidden = Rows(c.act.last_hidden, 0, num_rows);         // [S, H]
+  const TensorView hidden = Rows(c.act.last_hidden, 0, num_rows);  // [S, H]
+  const TensorView logits = Rows(c.act.logits, 0, num_rows);       // [S, V]
+  ops::GatherRows(hidden, final_hidden, inputs.logit_rows, c.stream);
+  if (num_ranks == 1) return ops::MatMul(logits, hidden, c.weights.lm_head, c.scratch, c.stream);
+
   const TensorView logits_local = Rows(c.act.logits_local, 0, num_rows);  // [S, V_pad]
   const TensorView slices = Reshape(c.act.logits_all, {c.act.logits_all.elements() / vocab_pad,
                                                        vocab_pad});  // [W * S_max, V_pad]
   const TensorView logits_all =
       Reshape(Rows(slices, 0, num_ranks * num_rows), {num_ranks, num_rows, vocab_pad});
 
-  ops::GatherRows(hidden, final_hidden, inputs.logit_rows, c.stream);
   ops::MatMul(Columns(logits_local, 0, c.shard.vocab.count), hidden, c.weights.lm_head, c.scratch,
               c.stream);
   c.collectives.AllGather(logits_all, logits_local, c.stream);
-  ops::ConcatVocab(Rows(c.act.logits, 0, num_rows), logits_all, c.act.vocab_offsets, c.stream);
+  ops::ConcatVocab(logits, logits_all, c.act.vocab_offsets, c.stream);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -45,13 +46,17 @@ class SchedulerReplica {
     for (Slot& slot : slots_) slot.blocks.resize(pages_.size());
   }
 
-  // Executes the plan; the result is valid until the next call.
+  // Executes the plan; the result is valid until the next call but one.
   StepResult Execute(const StepPlan& plan) {
     EXPECT_EQ(plan.step_id, next_step_id_++);
     CheckConfirmed(plan);
     ApplyTables(plan);
-    tokens_.clear();
-    logprobs_.clear();
+    turn_ = 1 - turn_;
+    std::vector<int32_t>& tokens = tokens_[turn_];
+    std::vector<float>& logprobs = logprobs_[turn_];
+    tokens.clear();
+    logprobs.clear();
+    if (!plan.sequences.empty()) unconfirmed_.push_back({plan.step_id, {}});
     size_t next_token = 0;
     bool prefills_begun = false;
     for (const PlanSequence& part : plan.sequences) {
@@ -60,9 +65,12 @@ class SchedulerReplica {
       RunPart(plan, part, &next_token);
     }
     EXPECT_EQ(next_token, plan.token_ids.size());
-    sampled_step_ = plan.sequences.empty() ? -1 : plan.step_id;
-    return {tokens_, logprobs_, 0, {}, {}};
+    return {tokens, logprobs, 0, {}, {}};
   }
+
+  // Steps that the leader knows and has not confirmed; the test keeps the scheduler one step ahead
+  // or not at all.
+  size_t num_unconfirmed() const { return unconfirmed_.size(); }
 
  private:
   struct Slot {
@@ -72,9 +80,14 @@ class SchedulerReplica {
   };
 
   void CheckConfirmed(const StepPlan& plan) {
-    EXPECT_EQ(plan.confirmed_step, sampled_step_);
-    EXPECT_EQ(plan.confirmed, sampled_now_);
-    sampled_now_.clear();
+    if (plan.confirmed_step < 0) {
+      EXPECT_TRUE(plan.confirmed.empty());
+      return;
+    }
+    ASSERT_FALSE(unconfirmed_.empty());
+    EXPECT_EQ(plan.confirmed_step, unconfirmed_.front().step_id);
+    EXPECT_EQ(plan.confirmed, unconfirmed_.front().sampled);
+    unconfirmed_.pop_front();
   }
 
   void ApplyTables(const StepPlan& plan) {
@@ -115,19 +128,23 @@ class SchedulerReplica {
       }
     }
     slot.sampled = ExpectedToken(part.seed, slot.num_tokens);
-    tokens_.push_back(slot.sampled);
-    logprobs_.push_back(-1.0f);
-    sampled_now_.push_back({part.slot, slot.sampled});
+    tokens_[turn_].push_back(slot.sampled);
+    logprobs_[turn_].push_back(-1.0f);
+    unconfirmed_.back().sampled.push_back({part.slot, slot.sampled});
   }
 
   SchedulerConfig config_;
   std::vector<Slot> slots_;
   std::vector<std::vector<int32_t>> pages_;  // per group: a token id per KV position
   int64_t next_step_id_ = 0;
-  int64_t sampled_step_ = -1;
-  std::vector<SlotToken> sampled_now_;
-  std::vector<int32_t> tokens_;
-  std::vector<float> logprobs_;
+  struct Unconfirmed {
+    int64_t step_id;
+    std::vector<SlotToken> sampled;
+  };
+  std::deque<Unconfirmed> unconfirmed_;
+  size_t turn_ = 0;
+  std::vector<int32_t> tokens_[2];
+  std::vector<float> logprobs_[2];
 };
 
 }  // namespace tamis

@@ -55,7 +55,7 @@ class SchedulerTest : public testing::Test {
     scheduler_->DropEnded(now_);
     scheduler_->Schedule(&plan_);
     const StepResult result = replica_->Execute(plan_);
-    if (plan_.kind == PlanKind::kRun) scheduler_->Commit(plan_, result);
+    if (plan_.kind == PlanKind::kRun) scheduler_->Commit(result);
     return plan_;
   }
   void RunToEnd() {
@@ -356,7 +356,7 @@ TEST_F(SchedulerTest, LogprobsGoToWhoAskedForThem) {
   const std::vector<float> logprobs = {-1.0f, -2.0f, -3.0f};
   const std::vector<int32_t> top_tokens = {10, 11, 20, 21, 30, 31};
   const std::vector<float> top_logprobs = {-0.1f, -0.2f, -0.3f, -0.4f, -0.5f, -0.6f};
-  scheduler_->Commit(plan_, {tokens, logprobs, 2, top_tokens, top_logprobs});
+  scheduler_->Commit({tokens, logprobs, 2, top_tokens, top_logprobs});
   EXPECT_EQ(without.events[0].logprobs.logprob, 0.0f);
   EXPECT_EQ(with_own.events[0].logprobs.logprob, -2.0f);
   EXPECT_THAT(with_own.events[0].logprobs.top, IsEmpty());

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <random>
 #include <set>
+#include <utility>
 
 #include "runtime/engine/scheduler.h"
 #include "tests/runtime/engine/scheduler_replica.h"
@@ -22,6 +24,7 @@ struct WalkCase {
   int num_requests;
   int32_t max_tokens_max;
   double arrivals_per_step;
+  bool ahead = false;  // each step is scheduled before the one before it is committed
 };
 
 // SchedulerConfig in one line: slots, token budget, model length, blocks, P, groups, waiting.
@@ -137,17 +140,33 @@ class SchedulerWalkTest : public testing::TestWithParam<WalkCase> {
     }
     ASSERT_LE(num_tokens, config.max_num_batched_tokens);
     ASSERT_LE(static_cast<int64_t>(plan.sequences.size()), config.max_num_seqs);
-    ASSERT_EQ(plan.kind, scheduler.has_work() ? PlanKind::kRun : PlanKind::kIdle);
-    // Everyone who decodes does so in every step.
+    // Everyone who decodes does so in every step, unless what is in flight ends it.
+    bool all_end = !scheduler.running().empty();
     for (const int32_t slot : scheduler.running()) {
+      const bool ends = EndsInFlight(scheduler, slot) && !slots.contains(slot);
+      all_end = all_end && ends;
       if (scheduler.sequence(slot).decoding) {
-        ASSERT_TRUE(slots.contains(slot));
+        ASSERT_TRUE(slots.contains(slot) || ends);
       }
+    }
+    // There is a step for whoever is there, unless it has to wait for the blocks of those who end.
+    if (!all_end) {
+      ASSERT_EQ(plan.kind, scheduler.has_work() ? PlanKind::kRun : PlanKind::kIdle);
     }
     // The oldest of all advances in every step.
     if (!scheduler.running().empty()) {
-      ASSERT_TRUE(slots.contains(scheduler.running().front()));
+      const int32_t oldest = scheduler.running().front();
+      ASSERT_TRUE(slots.contains(oldest) || EndsInFlight(scheduler, oldest));
     }
+  }
+
+  // By length, whatever the tokens are that are on their way.
+  bool EndsInFlight(const Scheduler& scheduler, int32_t slot) const {
+    const Sequence& sequence = scheduler.sequence(slot);
+    if (!GetParam().ahead || sequence.num_pending == 0) return false;
+    return static_cast<int64_t>(sequence.generated.size()) + sequence.num_pending >=
+               sequence.request->sampling.max_tokens ||
+           sequence.num_tokens() >= scheduler.config().max_model_len;
   }
 
   // KV that comes back after a preemption was written as it was the first time.
@@ -234,6 +253,8 @@ TEST_P(SchedulerWalkTest, InvariantsHold) {
   StepPlan plan;
   int64_t num_arrived = 0;
   int64_t num_steps = 0;
+  int64_t num_waits = 0;
+  std::optional<StepResult> in_flight;
   double arrivals_due = 0;
   while (num_arrived < walk.num_requests || scheduler.has_work()) {
     ASSERT_LT(++num_steps, 100 * walk.num_requests) << "no progress";
@@ -247,11 +268,19 @@ TEST_P(SchedulerWalkTest, InvariantsHold) {
     }
     CancelSome();
     scheduler.DropEnded(now_);
+    if (in_flight && scheduler.WouldPreempt()) {
+      scheduler.Commit(*std::exchange(in_flight, {}));
+      ++num_waits;
+    }
     scheduler.Schedule(&plan);
     CheckPlan(scheduler, plan);
     CheckWritten(scheduler, plan);
     const StepResult result = replica.Execute(plan);
-    if (plan.kind == PlanKind::kRun) scheduler.Commit(plan, result);
+    if (in_flight) scheduler.Commit(*std::exchange(in_flight, {}));
+    if (plan.kind == PlanKind::kRun) {
+      walk.ahead ? static_cast<void>(in_flight = result) : scheduler.Commit(result);
+    }
+    ASSERT_LE(replica.num_unconfirmed(), walk.ahead ? 3u : 1u);
     Collect();
     CheckState(scheduler);
     if (HasFatalFailure() || HasFailure()) return;
@@ -275,6 +304,7 @@ TEST_P(SchedulerWalkTest, InvariantsHold) {
     EXPECT_EQ(scheduler.num_preempted_total(), 0);
   } else {
     EXPECT_GT(scheduler.num_preempted_total(), 100);
+    EXPECT_EQ(num_waits > 100, walk.ahead);
   }
 }
 
@@ -286,7 +316,16 @@ INSTANTIATE_TEST_SUITE_P(
                     WalkCase{"TightPool", Config(8, 32, 64, 16, 4, 2, 64), 25'000, 24, 0.4},
                     WalkCase{"OneTokenBlocks", Config(16, 16, 40, 60, 1, 1, 32), 20'000, 30, 0.5},
                     WalkCase{"TightBudget", Config(6, 6, 48, 20, 8, 3, 16), 15'000, 40, 0.15},
-                    WalkCase{"ManySlots", Config(32, 64, 64, 64, 4, 1, 128), 20'000, 30, 1.0}),
+                    WalkCase{"ManySlots", Config(32, 64, 64, 64, 4, 1, 128), 20'000, 30, 1.0},
+                    WalkCase{"RoomyAhead", Config(8, 32, 64, 200, 4, 1, 64), 20'000, 24, 0.6, true},
+                    WalkCase{"SelectingAhead", Selecting(Config(8, 32, 64, 16, 4, 2, 64)), 15'000,
+                             24, 0.4, true},
+                    WalkCase{"TightPoolAhead", Config(8, 32, 64, 16, 4, 2, 64), 25'000, 24, 0.4,
+                             true},
+                    WalkCase{"OneTokenBlocksAhead", Config(16, 16, 40, 60, 1, 1, 32), 20'000, 30,
+                             0.5, true},
+                    WalkCase{"TightBudgetAhead", Config(6, 6, 48, 20, 8, 3, 16), 15'000, 40, 0.15,
+                             true}),
     [](const testing::TestParamInfo<WalkCase>& walk) { return walk.param.name; });
 
 }  // namespace
