@@ -25,8 +25,8 @@ struct SampledStep {
   std::vector<SampledRow> rows;  // in the plan's order
 };
 
-// A queue in the order of steps: first those whose tokens are known, then those in flight. Keeps its
-// memory.
+// A queue in the order of steps: first those whose tokens are known, then those in flight. Keeps
+// its memory.
 class SampledSteps {
  public:
   explicit SampledSteps(size_t num_slots) {
@@ -64,7 +64,7 @@ class SampledSteps {
   }
 
  private:
-  // A plan confirms one step, so known ones do not pile up beyond those that were in flight at once.
+  // A plan confirms one step, so there are never more known ones than were in flight at once.
   static constexpr int64_t kSizeMax = 2 * kStepsInFlightMax;
   SampledStep& at(int64_t i) { return ring_[static_cast<size_t>((first_ + i) % kSizeMax)]; }
 

@@ -40,17 +40,17 @@ struct StepTime {
 };
 
 // Engine thread only. Allocates nothing after construction. Dies when a plan does not fit what this
-// rank has seen so far: a rank that disagrees with the leader must not go on. Steps that only decode
-// run as CUDA graphs where device and collectives allow it.
+// rank has seen so far: a rank that disagrees with the leader must not go on. Steps that only
+// decode run as CUDA graphs where device and collectives allow it.
 class Worker {
  public:
   // `collectives` outlives the worker.
   Worker(const WorkerConfig& config, const ModelConfig& model, const ModelShard& shard,
          ModelWeights weights, Collectives& collectives);
 
-  // Checks the plan's `confirmed` against what this rank sampled (and waits for that step, should it
-  // be in flight), applies its block tables, and, for kRun, queues the step on the stream. At most
-  // steps_ahead() steps are in flight before.
+  // Checks the plan's `confirmed` against what this rank sampled (and waits for that step, should
+  // it be in flight), applies its block tables, and, for kRun, queues the step on the stream. At
+  // most steps_ahead() steps are in flight before.
   void Launch(const StepPlan& plan);
 
   // Blocks until the oldest step in flight is done. Valid until the next Launch but steps_ahead().
