@@ -27,9 +27,9 @@ struct EngineStats {
   int64_t steps_total = 0;
 };
 
-// Called around every plan, on the engine thread of every rank: from its arrival until its result is
-// there, or on GPUs that of the step before. The watchdog is armed and disarmed here; either may be
-// empty.
+// Called around every plan, on the engine thread of every rank: from its arrival until its result
+// is there, or on GPUs that of the step before. The watchdog is armed and disarmed here; either may
+// be empty.
 struct StepHooks {
   std::function<void(const StepPlan& plan)> begin;
   std::function<void()> end;
