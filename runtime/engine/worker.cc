@@ -11,34 +11,8 @@
 namespace tamis {
 namespace {
 
-constexpr size_t kTimedSteps = 2 + kStepsInFlightMax;  // whose events are kept
-
 Stream MakeStream(DeviceKind device) {
   return device == DeviceKind::kCpu ? Stream::Cpu() : Stream::Cuda();
-}
-
-void ReserveStep(const StepLimits& limits, int64_t blocks_max, HostStep* step) {
-  const size_t tokens = static_cast<size_t>(limits.num_tokens_max);
-  const size_t slots = static_cast<size_t>(limits.num_slots);
-  for (std::vector<int32_t>* values : {&step->token_ids, &step->from_slot, &step->positions}) {
-    values->reserve(tokens);
-  }
-  for (std::vector<int32_t>* values :
-       {&step->decode_context_lens, &step->prefill_context_lens, &step->logit_rows,
-        &step->sample_slots, &step->top_k, &step->sample_position}) {
-    values->reserve(slots);
-  }
-  step->prefill_query_starts.reserve(slots + 1);
-  for (std::vector<float>* values : {&step->temperature, &step->top_p, &step->min_p}) {
-    values->reserve(slots);
-  }
-  step->seed.reserve(slots);
-  step->selection.reserve(slots);
-  step->window_slots.reserve(limits.selection.window > 0 ? tokens : 0);
-  for (HostStep::Group& group : step->groups) {
-    group.token_slots.reserve(tokens);
-    group.block_table.reserve(slots * static_cast<size_t>(blocks_max));
-  }
 }
 
 }  // namespace
@@ -68,12 +42,10 @@ Worker::Worker(const WorkerConfig& config, const ModelConfig& model, const Model
   tables_.assign(num_groups,
                  std::vector<int32_t>(num_slots * static_cast<size_t>(inputs_.blocks_max()), 0));
   host_step_.groups.resize(num_groups);
-  ReserveStep(limits, inputs_.blocks_max(), &host_step_);
+  host_step_.Reserve(limits, inputs_.blocks_max());
 
   if (config.device == DeviceKind::kCpu) return;
-  for (size_t i = 0; config.time_steps && i < 2 * kTimedSteps; ++i) {
-    step_events_.emplace_back(config.device, /*timed=*/true);
-  }
+  if (config.time_steps) timer_ = StepTimer(config.device);
   // An observer waits for the stream in the middle of a step.
   if (config.enforce_eager || config.observer || !collectives.capturable()) return;
   const auto queue = [this](const StepInputs& inputs) { Queue(inputs); };
@@ -90,16 +62,15 @@ void Worker::Launch(const StepPlan& plan) {
 
   BuildStep(config_.assume_prefilled ? AssumePrefilled(plan) : plan);
   const StepInputs& inputs = inputs_.Upload(host_step_, stream_);
-  RecordTime(0);
+  timer_.Begin(stream_);
   if (const Graph* graph = graphs_.Find(inputs)) {
     graph->Launch(stream_);
     ++num_graph_steps_;
   } else {
     Queue(inputs);
   }
-  RecordTime(1);
+  timer_.End(stream_);
   results_.Queue(act_, num_sampling_, inputs.num_top_logprobs > 0, stream_);
-  ++num_launched_;
 }
 
 void Worker::Queue(const StepInputs& inputs) {
@@ -122,25 +93,8 @@ StepResult Worker::Wait() {
         << "slot " << step.rows[row].slot << " sampled " << token_id;
     step.rows[row].token_id = token_id;
   }
-  if (config_.time_steps) TakeTime();
+  timer_.Take();
   return result;
-}
-
-void Worker::RecordTime(size_t place) {
-  if (step_events_.empty()) return;
-  const size_t turn = static_cast<size_t>(num_launched_) % kTimedSteps;
-  step_events_[2 * turn + place].Record(stream_);
-}
-
-// Of the step that was waited for last; the first has nothing before it.
-void Worker::TakeTime() {
-  const int64_t step = num_launched_ - steps_in_flight() - 1;
-  if (step_events_.empty() || step < 1) return;
-  const auto at = [&](int64_t i, size_t place) -> const Event& {
-    return step_events_[2 * (static_cast<size_t>(i) % kTimedSteps) + place];
-  };
-  step_times_.push_back({MillisecondsBetween(at(step - 1, 1), at(step, 0)),
-                         MillisecondsBetween(at(step, 0), at(step, 1))});
 }
 
 void Worker::CheckConfirmed(const StepPlan& plan) {

@@ -15,6 +15,7 @@
 #include "runtime/engine/step_graphs.h"
 #include "runtime/engine/step_plan.h"
 #include "runtime/engine/step_results.h"
+#include "runtime/engine/step_timer.h"
 #include "runtime/model/kv_cache.h"
 #include "runtime/model/llama.h"
 #include "runtime/model/step_input_buffers.h"
@@ -31,12 +32,6 @@ struct WorkerConfig {
   bool enforce_eager = false;  // no CUDA graphs
   bool time_steps = false;     // keep StepTimes, on GPUs, for measurements
   std::function<void(const std::string&)> log = [](const std::string&) {};
-};
-
-// Of consecutive steps on a GPU, in milliseconds.
-struct StepTime {
-  double gap = 0;   // from the end of the step before to this one's first kernel
-  double work = 0;  // from there to its last kernel's end
 };
 
 // Engine thread only. Allocates nothing after construction. Dies when a plan does not fit what this
@@ -65,7 +60,7 @@ class Worker {
   const KvCache& kv() const { return kv_; }
   size_t scratch_high_water() const { return scratch_.high_water(); }
   int64_t num_graph_steps() const { return num_graph_steps_; }  // of all so far
-  const std::vector<StepTime>& step_times() const { return step_times_; }
+  const std::vector<StepTime>& step_times() const { return timer_.times(); }
 
  private:
   // What a slot holds. Its block tables are rows of tables_.
@@ -81,8 +76,6 @@ class Worker {
   void AddTokens(const PlanSequence& part, const int32_t* token_ids);
   void AddSampling(const PlanSequence& part);
   void Queue(const StepInputs& inputs);  // forward pass and sampling, on the stream
-  void RecordTime(size_t place);
-  void TakeTime();
 
   Slot& slot(int32_t index);
   int32_t* table(size_t group, int32_t slot_idx);
@@ -107,10 +100,7 @@ class Worker {
   SampledSteps sampled_;
   StepGraphs graphs_;
 
-  // Of steps in turn, timed events: before the first kernel and after the last.
-  std::vector<Event> step_events_;
-  std::vector<StepTime> step_times_;
-  int64_t num_launched_ = 0;
+  StepTimer timer_;
   int64_t num_graph_steps_ = 0;
   int64_t num_sampling_ = 0;  // rows of the step that is launched, without padding
 };

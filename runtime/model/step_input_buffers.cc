@@ -38,6 +38,29 @@ void HostStep::Clear() {
   num_top_logprobs = 0;
 }
 
+void HostStep::Reserve(const StepLimits& limits, int64_t blocks_max) {
+  const size_t tokens = static_cast<size_t>(limits.num_tokens_max);
+  const size_t slots = static_cast<size_t>(limits.num_slots);
+  for (std::vector<int32_t>* values : {&token_ids, &from_slot, &positions}) {
+    values->reserve(tokens);
+  }
+  for (std::vector<int32_t>* values : {&decode_context_lens, &prefill_context_lens, &logit_rows,
+                                       &sample_slots, &top_k, &sample_position}) {
+    values->reserve(slots);
+  }
+  prefill_query_starts.reserve(slots + 1);
+  for (std::vector<float>* values : {&temperature, &top_p, &min_p}) {
+    values->reserve(slots);
+  }
+  seed.reserve(slots);
+  selection.reserve(slots);
+  window_slots.reserve(limits.selection.window > 0 ? tokens : 0);
+  for (Group& group : groups) {
+    group.token_slots.reserve(tokens);
+    group.block_table.reserve(slots * static_cast<size_t>(blocks_max));
+  }
+}
+
 void HostStep::PadDecodes(int64_t num_rows) {
   CHECK(prefill_context_lens.empty()) << "only decoding rows are padded";
   const size_t rows = static_cast<size_t>(num_rows);

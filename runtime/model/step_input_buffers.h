@@ -47,6 +47,8 @@ struct HostStep {
   std::vector<int32_t> sample_position;  // [S] index of the sampled token in its sequence
   int64_t num_top_logprobs = 0;
 
+  // Room for any step within the limits, in as many groups as there are.
+  void Reserve(const StepLimits& limits, int64_t blocks_max);
   void Clear();  // empties every vector, keeps `groups` and all capacity
 
   // Adds decoding rows that attend to nothing, store nothing and sample into no slot, until there
