@@ -5,17 +5,19 @@
 
 #include <cstdint>
 #include <map>
+#include <string>
 #include <utility>
 
 #include "parallel/collectives.h"
 
 namespace tamis {
 
+// Whether the tensors are on the CPU or on the thread's current GPU, every call is capturable.
 class SimulatedCollectives final : public Collectives {
  public:
-  enum class Kind : uint8_t { kAllReduce, kAllGather };
-  // How often each (kind, bytes of one rank's tensor) was called. A captured call counts once.
-  using Calls = std::map<std::pair<Kind, size_t>, int64_t>;
+  // How often each (name, bytes of one rank's tensor) was called; names as in latency tables:
+  // "all_reduce", "all_gather", "exchange_top_k". A captured call counts once.
+  using Calls = std::map<std::pair<std::string, size_t>, int64_t>;
 
   // Dies unless 0 <= rank < size.
   SimulatedCollectives(int rank, int size);
@@ -24,15 +26,19 @@ class SimulatedCollectives final : public Collectives {
   int size() const override { return size_; }
   bool capturable() const override { return true; }
 
-  // Leaves x as it is: the sum of one.
+  // Leaves x as it is: the sum of one. AllReduceAddRmsNorm adds and normalises besides.
   void AllReduce(TensorView x, ReduceOp op, const Stream& stream) override;
   // Every rank's part is this rank's x, so that what is gathered is what later ops expect.
   void AllGather(TensorView out, ConstTensorView x, const Stream& stream) override;
+  // Merges this rank's list alone: the rest of a real exchange is in its latency.
+  void ExchangeTopK(const TopKExchange& lists, const CandidateView& candidates, Slice peers,
+                    Scratch& scratch, const Stream& stream) override;
 
   const Calls& calls() const { return calls_; }
-  void ClearCalls() { calls_.clear(); }
 
  private:
+  void Count(const char* name, size_t bytes) { ++calls_[{name, bytes}]; }
+
   int rank_;
   int size_;
   Calls calls_;

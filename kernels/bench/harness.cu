@@ -89,18 +89,21 @@ double Bench::MedianUs(int calls, const std::function<void(int)>& call) {
 }
 
 void Bench::Heading(const std::string& title) {
+  table_ = title;
   std::printf("\n%s\n", title.c_str());
   std::fflush(stdout);
 }
 
 void Bench::Bytes(const std::string& name, double us, double bytes) {
   const double rate = bytes / us * 1e6;
+  rows_.push_back({table_, name, us, bytes, 0});
   std::printf("| %-44s | %10.2f us | %6.3f TB/s | %5.1f %% |\n", name.c_str(), us, rate / 1e12,
               100 * rate / read_ceiling_);
   std::fflush(stdout);
 }
 
 void Bench::Flops(const std::string& name, double us, double flops) {
+  rows_.push_back({table_, name, us, 0, flops});
   std::printf("| %-44s | %10.2f us | %6.1f TFLOP/s |\n", name.c_str(), us, flops / us / 1e6);
   std::fflush(stdout);
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/bench/tables.h"
 #include "kernels/device.h"
 #include "kernels/scratch.h"
 
@@ -35,12 +36,15 @@ class Bench {
   void Flops(const std::string& name, double us, double flops);
 
   double read_ceiling() const { return read_ceiling_; }  // bytes per second
+  const std::vector<KernelRow>& rows() const { return rows_; }
 
  private:
   Stream stream_;
   Scratch scratch_;
   std::vector<Buffer> buffers_;
   double read_ceiling_ = 0;
+  std::string table_;
+  std::vector<KernelRow> rows_;
 };
 
 void BenchDecodeAttention(Bench& bench);

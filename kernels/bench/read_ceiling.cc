@@ -13,7 +13,7 @@
 namespace tamis::bench {
 namespace {
 
-constexpr int kRuns = 5;
+constexpr int kRuns = 3;
 
 // Lanes that do not wait for each other, so that memory is what limits it.
 uint64_t Sum(const uint64_t* values, size_t count) {

@@ -10,7 +10,7 @@ namespace tamis::bench {
 
 // How many bytes to read: more than any cache holds many times over.
 constexpr int64_t kCudaCeilingBytes = int64_t{4} << 30;
-constexpr int64_t kCpuCeilingBytes = int64_t{256} << 20;
+constexpr int64_t kCpuCeilingBytes = int64_t{128} << 20;
 
 // Bytes per second of reading memory once with nothing else to do; the best of several runs.
 // Allocates its buffer and gives it back. On CUDA: a plain kernel on the thread's current device,

@@ -3,6 +3,7 @@
 
 #include "launcher/bench/decode.h"
 #include "launcher/bench/filters.h"
+#include "launcher/bench/kernels.h"
 #include "launcher/bench/quality.h"
 
 namespace tamis {
@@ -11,6 +12,7 @@ struct BenchFlags {
   DecodeBenchFlags decode;
   FiltersFlags filters;
   QualityFlags quality;
+  KernelsBenchFlags kernels;
 };
 
 template <typename Flags>
@@ -32,6 +34,8 @@ BenchCommands::BenchCommands(CLI::App* program)
       RunFiltersBench);
   Add("quality", "what sparse decoding changes, over settings", &flags_->quality, AddQualityBench,
       RunQualityBench);
+  Add("kernels", "every CUDA kernel beside the read ceiling", &flags_->kernels, AddKernelsBench,
+      RunKernelsBench);
 }
 
 BenchCommands::~BenchCommands() = default;

@@ -1,115 +1,122 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/bench/decode.h"
 
+#include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <iostream>
+#include <memory>
 #include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "kernels/bench/read_ceiling.h"
 #include "kernels/cpu_threads.h"
+#include "launcher/bench/collective_latencies.h"
 #include "launcher/bench/common.h"
 #include "launcher/bench/decode_case.h"
 #include "launcher/bench/decode_rank.h"
+#include "launcher/bench/decode_report.h"
 #include "launcher/bench/engine_steps.h"
 #include "parallel/cuda_group.h"
 #include "parallel/groups.h"
+#include "parallel/simulated_collectives.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/step_graphs.h"
 #include "runtime/status_macros.h"
 
 namespace tamis {
 namespace {
 
-struct Row {
-  DecodeCase what;
-  bool sparse = false;
-  StepTimes times;
-  StepBytes bytes;
-};
-
-// Tokens that a sparse layer attends to at this step; 0 = the step is dense.
-double Attended(const DecodeRank& rank, SelectionMode mode, double mean_context) {
-  if (!rank.layers.config.enabled()) return 0;
+// What a sequence selects at such a step; k = 0: it decodes densely.
+SelectionPlan PlanAt(const DecodeRank& rank, SelectionMode mode, double mean_context) {
   const SelectionConfig& config = rank.layers.config;
+  if (!config.enabled()) return {};
   const auto tokens = static_cast<int64_t>(mean_context);
-  const SelectionPlan plan = PlanSelection(config, mode, config.budget, tokens, tokens - 1);
-  if (!plan.sparse()) return 0;
-  return static_cast<double>(plan.sink_end + plan.k + tokens - plan.tail_begin);
+  return PlanSelection(config, mode, config.budget, tokens, tokens - 1);
 }
 
-absl::StatusOr<Row> RunCase(const DecodeBenchFlags& flags, const DecodeRank& rank,
-                            const DecodeCase& what, SelectionMode mode, Engine& engine) {
-  StepRun run{what.batch,
-              what.context,
-              flags.warmup,
-              flags.steps,
-              mode,
-              rank.model.vocab_size,
-              std::chrono::duration<double>(flags.timeout_s)};
-  Row row;
+// What the collectives of a step take, from the table.
+absl::StatusOr<SimulatedCalls> Simulate(const CollectiveLatencies& table, const DecodeRank& rank,
+                                        const DecodeCase& what, const SelectionPlan& plan) {
+  const int64_t k_limit = StepLimitsOf(rank.scheduler).selection.k_max;
+  const int64_t k_max = plan.sparse() ? SelectionBucket(plan.k, k_limit) : 0;
+  const int64_t rows = DecodeBucket(what.batch, rank.scheduler.max_num_seqs);
+  SimulatedCalls simulated;
+  simulated.calls = CollectivesOfStep(rank.model, rank.shard, rank.dtype, rank.layers, rows, k_max,
+                                      rank.scheduler.max_model_len);
+  for (const StepCollective& call : simulated.calls) {
+    TAMIS_ASSIGN_OR_RETURN(const double us,
+                           table.Microseconds(call.name, rank.shard.size, call.bytes));
+    simulated.us.push_back(us);
+  }
+  return simulated;
+}
+
+// One rank's part in the run.
+struct Bench {
+  const DecodeBenchFlags& flags;
+  std::vector<DecodeCase> cases;
+  std::optional<CollectiveLatencies> latencies;  // where collectives are simulated
+  DecodeRank rank;
+  double ceiling = 0;  // bytes per second
+};
+
+absl::StatusOr<DecodeRow> RunCase(const Bench& bench, const DecodeCase& what, SelectionMode mode,
+                                  Engine& engine, StepGate& gate) {
+  const DecodeRank& rank = bench.rank;
+  const StepRun run{what.batch,
+                    what.context,
+                    bench.flags.warmup,
+                    bench.flags.steps,
+                    mode,
+                    rank.model.vocab_size,
+                    std::chrono::duration<double>(bench.flags.timeout_s)};
+  DecodeRow row;
   row.what = what;
-  TAMIS_ASSIGN_OR_RETURN(row.times, TimeDecodeSteps(engine, run));
-  const double attended = Attended(rank, mode, row.times.mean_context);
-  row.sparse = attended > 0;
-  row.bytes = CountStepBytes(rank.model, rank.shard, rank.dtype, rank.layers, what.batch,
-                             row.times.mean_context, attended);
+  TAMIS_ASSIGN_OR_RETURN(row.times, TimeDecodeSteps(engine, *rank.worker, gate, run));
+  const double context = row.times.mean_context;
+  const SelectionPlan plan = PlanAt(rank, mode, context);
+  row.sparse = plan.sparse();
+  const double attended = row.sparse ? plan.sink_end + plan.k + context - plan.tail_begin : 0;
+  row.bytes = CountStepBytes(rank.model, rank.shard, rank.dtype, rank.layers, what.batch, context,
+                             attended);
+  if (bench.latencies) {
+    TAMIS_ASSIGN_OR_RETURN(row.simulated, Simulate(*bench.latencies, rank, what, plan));
+  }
   return row;
 }
 
-void PrintHeading(const DecodeRank& rank, double ceiling) {
-  std::printf("read ceiling: %.3f TB/s (%s)\n%s\n", ceiling / 1e12, rank.device.name.c_str(),
-              RenderMemoryBudget(rank.budget).c_str());
-  std::printf(
-      "\n| batch x context | mode | step ms, median | fastest | 90 %% | tokens/s | GB "
-      "| TB/s |"
-      " %% of ceiling |\n|---|---|---|---|---|---|---|---|---|\n");
-}
-
-void PrintRow(const Row& row, double ceiling) {
-  const double ms = Quantile(row.times.ms, 0.5);
-  const double rate = row.bytes.total() / ms * 1e3;
-  std::printf("| %lldx%lld | %s | %.3f | %.3f | %.3f | %.1f | %.3f | %.3f | %.1f |\n",
-              static_cast<long long>(row.what.batch), static_cast<long long>(row.what.context),
-              row.sparse ? "sparse" : "dense", ms, Quantile(row.times.ms, 0.0),
-              Quantile(row.times.ms, 0.9), static_cast<double>(row.what.batch) / ms * 1e3,
-              row.bytes.total() / 1e9, rate / 1e12, 100 * rate / ceiling);
-  std::fflush(stdout);
-}
-
-nlohmann::json ToJson(const Row& row, double ceiling) {
-  const double ms = Quantile(row.times.ms, 0.5);
-  const double rate = row.bytes.total() / ms * 1e3;
-  return {{"batch", row.what.batch},
-          {"context", row.what.context},
-          {"mode", row.sparse ? "sparse" : "dense"},
-          {"step_ms", ms},
-          {"step_ms_min", Quantile(row.times.ms, 0.0)},
-          {"step_ms_p90", Quantile(row.times.ms, 0.9)},
-          {"tokens_per_s", static_cast<double>(row.what.batch) / ms * 1e3},
-          {"weight_bytes", row.bytes.weights},
-          {"kv_bytes", row.bytes.kv},
-          {"bytes_per_s", rate},
-          {"ceiling_percent", 100 * rate / ceiling}};
+absl::Status WriteRows(const Bench& bench, nlohmann::json rows) {
+  return WriteBenchJson(bench.flags.json_path, "decode",
+                        {{"device", bench.rank.device.name},
+                         {"dtype", DTypeName(bench.rank.dtype)},
+                         {"rank", bench.rank.shard.rank},
+                         {"ranks", bench.rank.shard.size},
+                         {"simulated", bench.latencies.has_value()},
+                         {"read_ceiling_bytes_per_s", bench.ceiling},
+                         {"rows", std::move(rows)}});
 }
 
 // Rank 0: all cases, one after the other, while the engine runs on the calling thread.
-absl::Status Lead(const DecodeBenchFlags& flags, const std::vector<DecodeCase>& cases,
-                  Control& control, DecodeRank& rank, double ceiling) {
-  Engine engine(rank.scheduler, control, *rank.worker);
+absl::Status Lead(Bench& bench, Control& control) {
+  StepGate gate;
+  StepHooks hooks;
+  hooks.begin = [&gate](const StepPlan&) { gate.Wait(); };
+  Engine engine(bench.rank.scheduler, control, *bench.rank.worker, hooks);
   nlohmann::json rows = nlohmann::json::array();
   absl::Status status;
-  PrintHeading(rank, ceiling);
+  PrintHeading(bench.rank, bench.ceiling, bench.latencies.has_value());
   const auto measure = [&]() -> absl::Status {
-    for (const DecodeCase& what : cases) {
+    for (const DecodeCase& what : bench.cases) {
       for (const SelectionMode mode : {SelectionMode::kOff, SelectionMode::kAuto}) {
-        if (mode != SelectionMode::kOff && !rank.layers.config.enabled()) continue;
-        TAMIS_ASSIGN_OR_RETURN(const Row row, RunCase(flags, rank, what, mode, engine));
-        PrintRow(row, ceiling);
-        rows.push_back(ToJson(row, ceiling));
+        if (mode != SelectionMode::kOff && !bench.rank.layers.config.enabled()) continue;
+        TAMIS_ASSIGN_OR_RETURN(const DecodeRow row, RunCase(bench, what, mode, engine, gate));
+        PrintRow(row, bench.ceiling);
+        rows.push_back(ToJson(row, bench.ceiling));
       }
     }
     return absl::OkStatus();
@@ -121,12 +128,7 @@ absl::Status Lead(const DecodeBenchFlags& flags, const std::vector<DecodeCase>& 
   engine.Run();
   driver.join();
   TAMIS_RETURN_IF_ERROR(status);
-  return WriteBenchJson(flags.json_path, "decode",
-                        {{"device", rank.device.name},
-                         {"dtype", DTypeName(rank.dtype)},
-                         {"ranks", rank.shard.size},
-                         {"read_ceiling_bytes_per_s", ceiling},
-                         {"rows", std::move(rows)}});
+  return WriteRows(bench, std::move(rows));
 }
 
 absl::Status CheckContexts(const DecodeBenchFlags& flags, const std::vector<DecodeCase>& cases) {
@@ -142,21 +144,60 @@ absl::Status CheckContexts(const DecodeBenchFlags& flags, const std::vector<Deco
   return absl::OkStatus();
 }
 
+// "0/8": the first rank of eight.
+absl::Status ParseSimulatedRank(const DecodeBenchFlags& flags, const World& world, int* rank,
+                                int* ranks) {
+  const std::vector<std::string> parts = absl::StrSplit(flags.simulate_rank, '/');
+  if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], rank) ||
+      !absl::SimpleAtoi(parts[1], ranks) || *rank < 0 || *rank >= *ranks) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--simulate-rank: \"", flags.simulate_rank,
+                     "\"; allowed is RANK/RANKS, as 0/8, with RANK in [0, RANKS)"));
+  }
+  if (world.size > 1) {
+    return absl::InvalidArgumentError("--simulate-rank: needs a single rank, without mpirun");
+  }
+  if (flags.latencies_path.empty()) {
+    return absl::InvalidArgumentError(
+        "--collective-latencies: not given, and --simulate-rank needs it");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Group> MakeGroup(const DecodeBenchFlags& flags, const MpiEnv& env,
+                                DeviceKind device) {
+  Group group = env.initialised() ? MakeMpiGroup(env) : MakeSelfGroup();
+  if (!flags.simulate_rank.empty()) {
+    int rank = 0, ranks = 1;
+    TAMIS_RETURN_IF_ERROR(ParseSimulatedRank(flags, env.world(), &rank, &ranks));
+    group.collectives = std::make_unique<SimulatedCollectives>(rank, ranks);
+  } else if (device == DeviceKind::kCuda) {
+    group = OnCuda(std::move(group));
+  }
+  return group;
+}
+
 absl::Status RunRank(const DecodeBenchFlags& flags, const ServeConfig& config, const MpiEnv& env) {
-  TAMIS_ASSIGN_OR_RETURN(const std::vector<DecodeCase> cases, ParseDecodeCases(flags.cases));
-  TAMIS_RETURN_IF_ERROR(CheckContexts(flags, cases));
+  Bench bench{flags, {}, {}, {}, 0};
+  TAMIS_ASSIGN_OR_RETURN(bench.cases, ParseDecodeCases(flags.cases));
+  TAMIS_RETURN_IF_ERROR(CheckContexts(flags, bench.cases));
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const int threads = config.ranks.cpu_threads > 0 ? static_cast<int>(config.ranks.cpu_threads)
                                                    : std::max(1, cores / env.world().local_size);
   SetCpuMathThreads(threads);
   TAMIS_ASSIGN_OR_RETURN(const ChosenDevice device, ChooseDevice(config, env.world()));
-  Group group = env.initialised() ? MakeMpiGroup(env) : MakeSelfGroup();
-  if (device.kind == DeviceKind::kCuda) group = OnCuda(std::move(group));
-  const double ceiling = bench::ReadCeiling(device.kind, threads);
-  TAMIS_ASSIGN_OR_RETURN(DecodeRank rank, MakeDecodeRank(config, cases, env.world(), device,
-                                                         *group.control, *group.collectives));
-  if (env.world().rank == 0) return Lead(flags, cases, *group.control, rank, ceiling);
-  FollowLeader(*group.control, *rank.worker);
+  TAMIS_ASSIGN_OR_RETURN(Group group, MakeGroup(flags, env, device.kind));
+  if (!flags.simulate_rank.empty()) {
+    TAMIS_ASSIGN_OR_RETURN(bench.latencies, CollectiveLatencies::Read(flags.latencies_path));
+  }
+  // On a GPU first: later there is no room to read from.
+  const bool cuda = device.kind == DeviceKind::kCuda;
+  if (cuda) bench.ceiling = bench::ReadCeiling(device.kind, threads);
+  TAMIS_ASSIGN_OR_RETURN(bench.rank, MakeDecodeRank(config, bench.cases, env.world(), device,
+                                                    *group.control, *group.collectives));
+  if (!cuda) bench.ceiling = bench::ReadCeiling(device.kind, threads);
+  if (env.world().rank == 0) return Lead(bench, *group.control);
+  FollowLeader(*group.control, *bench.rank.worker);
   return absl::OkStatus();
 }
 
@@ -172,6 +213,11 @@ void AddDecodeBench(CLI::App* app, DecodeBenchFlags* flags) {
       ->check(CLI::Range(1, 1000));
   app->add_option("--timeout", flags->timeout_s, "seconds that one case may take (default 300)")
       ->check(CLI::PositiveNumber);
+  app->add_option("--simulate-rank", flags->simulate_rank,
+                  "RANK/RANKS: that rank's share alone, as 0/8; its collectives' time comes from "
+                  "--collective-latencies");
+  app->add_option("--collective-latencies", flags->latencies_path,
+                  "a table of latencies, as bench/collective_latencies.txt");
   AddJsonFlag(app, &flags->json_path);
 }
 

@@ -15,7 +15,9 @@ struct DecodeBenchFlags {
   std::string cases = "1x1024";
   int steps = 30;
   int warmup = 5;
-  double timeout_s = 300;  // of one case
+  double timeout_s = 300;      // of one case
+  std::string simulate_rank;   // "0/8", or empty
+  std::string latencies_path;  // of collectives
   std::string json_path;
 };
 

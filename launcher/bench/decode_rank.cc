@@ -63,13 +63,14 @@ SchedulerConfig SchedulerOf(const ServeConfig& config, const std::vector<DecodeC
   scheduler.block_tokens = config.cache.block_size;
   scheduler.num_groups = layers.groups.num_groups;
   scheduler.selection = config.selection;
-  scheduler.max_num_seqs = 1;
+  scheduler.max_num_seqs = scheduler.max_num_batched_tokens = scheduler.max_model_len = 1;
   scheduler.max_logprobs = 0;
   for (const DecodeCase& one : cases) {
     const int64_t blocks = (one.context + scheduler.block_tokens - 1) / scheduler.block_tokens;
     scheduler.max_num_seqs = std::max(scheduler.max_num_seqs, one.batch);
     scheduler.max_model_len = std::max(scheduler.max_model_len, one.context);
-    scheduler.num_blocks = std::max(scheduler.num_blocks, one.batch * blocks);
+    // A sequence is admitted only where each that runs keeps a block to grow into.
+    scheduler.num_blocks = std::max(scheduler.num_blocks, one.batch * (blocks + 1));
     // All prompts in one step: they are not computed (assume_prefilled.h).
     scheduler.max_num_batched_tokens =
         std::max(scheduler.max_num_batched_tokens, one.batch * one.context);
@@ -117,6 +118,8 @@ absl::StatusOr<DecodeRank> MakeDecodeRank(const ServeConfig& config,
   worker.device = device.kind;
   worker.selection = config.selection;
   worker.assume_prefilled = true;
+  worker.time_steps = true;
+  worker.enforce_eager = config.ranks.enforce_eager;
   worker.kv = {rank.scheduler.block_tokens, rank.scheduler.num_blocks, rank.dtype};
   worker.limits = StepLimitsOf(rank.scheduler);
   worker.limits.num_tokens_max = rank.scheduler.max_num_seqs;

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -23,16 +25,34 @@ struct StepRun {
 };
 
 struct StepTimes {
-  std::vector<double> ms;   // one per step that counts
+  std::vector<double> ms;  // one per step that counts, token to token
+  // On GPUs, of the same steps: how long the GPU waited for the host before, and worked.
+  std::vector<double> gap_us;
+  std::vector<double> device_ms;
   double mean_context = 0;  // tokens of a sequence, the current one included, over those steps
+};
+
+// Lets no step begin while it is closed, so that sequences that are submitted one after the other
+// begin together. Wait is the engine's StepHooks::begin, the rest another thread's.
+class StepGate {
+ public:
+  void Close();
+  void Open();
+  void Wait();  // dies after a minute: somebody forgot to open
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable opened_;
+  bool closed_ = false;
 };
 
 // The least context that a run of so many steps can end at.
 int64_t ContextMin(const StepRun& run);
 
-// Runs run.batch sequences together on an engine whose worker assumes its prompts prefilled
-// (WorkerConfig::assume_prefilled) and which another thread runs. DeadlineExceeded if it takes
+// Runs run.batch sequences together on an engine, which another thread runs, with this worker,
+// whose config has assume_prefilled and time_steps, and this gate. DeadlineExceeded if it takes
 // longer than run.timeout; Internal if the sequences did not decode together.
-absl::StatusOr<StepTimes> TimeDecodeSteps(Engine& engine, const StepRun& run);
+absl::StatusOr<StepTimes> TimeDecodeSteps(Engine& engine, const Worker& worker, StepGate& gate,
+                                          const StepRun& run);
 
 }  // namespace tamis

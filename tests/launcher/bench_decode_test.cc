@@ -5,8 +5,10 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/device.h"
 #include "launcher/bench/decode.h"
 #include "launcher/bench/decode_case.h"
+#include "launcher/bench/kernels.h"
 #include "launcher/bench/model_shapes.h"
 #include "nlohmann/json.hpp"
 
@@ -105,9 +107,42 @@ TEST(DecodeBench, MeasuresDenseAndSparseStepsOfATinyModel) {
     const nlohmann::json& row = result["rows"][i];
     EXPECT_EQ(row["mode"], modes[i]) << i;
     EXPECT_GT(row["step_ms"], 0);
-    EXPECT_LE(row["step_ms_min"], row["step_ms"]);
+    EXPECT_LE(row["measured_ms_min"], row["measured_ms"]);
   }
   EXPECT_LT(result["rows"][3]["kv_bytes"], result["rows"][2]["kv_bytes"]);
+}
+
+TEST(DecodeBench, AddsTheCollectivesOfASimulatedRank) {
+  DecodeBenchFlags flags = TinyFlags();
+  flags.cases = "2x64";
+  flags.simulate_rank = "1/2";
+  flags.latencies_path = ::testing::TempDir() + "decode-latencies.txt";
+  std::ofstream(flags.latencies_path) << "all_reduce 2 1 1000\nall_gather 2 1 1000\n";
+  ASSERT_EQ(RunBench(flags), 0);
+  const nlohmann::json result = Written(flags);
+  EXPECT_EQ(result["rank"], 1);
+  EXPECT_EQ(result["ranks"], 2);
+  const nlohmann::json& row = result["rows"][0];
+  // 9 all-reduces and an all-gather of a millisecond each.
+  EXPECT_NEAR(row["collectives_ms"], 10.0, 1e-9);
+  EXPECT_NEAR(row["step_ms"], row["measured_ms"].get<double>() + 10.0, 1e-9);
+
+  for (const char* bad : {"2/2", "-1/2", "1", "1/2/3", "a/b"}) {
+    flags.simulate_rank = bad;
+    EXPECT_EQ(RunBench(flags), 2) << bad;
+  }
+  flags.simulate_rank = "0/3";  // more than there are KV heads, and not in the table
+  EXPECT_EQ(RunBench(flags), 1);
+  flags.simulate_rank = "0/2";
+  flags.latencies_path.clear();
+  EXPECT_EQ(RunBench(flags), 2);
+}
+
+TEST(KernelsBench, NeedsAGpu) {
+  if (CudaDeviceCount() > 0) GTEST_SKIP() << "a GPU is there";
+  int argc = 0;
+  char** argv = nullptr;
+  EXPECT_EQ(RunKernelsBench({}, &argc, &argv), 1);
 }
 
 TEST(DecodeBench, RefusesWhatCannotBeMeasured) {
