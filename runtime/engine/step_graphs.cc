@@ -62,8 +62,31 @@ void PadToBucket(const StepLimits& limits, HostStep* step) {
   step->PadDecodes(DecodeBucket(num_seqs, limits.num_slots));
 }
 
+void WarmUpPrefill(const StepLimits& limits, StepInputBuffers& buffers, int num_groups,
+                   const Stream& stream, const QueueStep& queue) {
+  const int64_t num_tokens = std::min(limits.num_tokens_max, limits.context_len_max);
+  const auto count = static_cast<size_t>(num_tokens);
+  HostStep step = PaddingStep(limits, num_groups, 1, 0);
+  // The padding row becomes the first of a chunk that is stored nowhere.
+  step.decode_context_lens.clear();
+  step.selection.clear();
+  step.context_len_bound = 0;
+  step.table_width = buffers.blocks_max();
+  step.token_ids.resize(count, 0);
+  step.from_slot.resize(count, -1);
+  step.positions.resize(count, 0);
+  for (HostStep::Group& group : step.groups) {
+    group.token_slots.resize(count, -1);
+    group.block_table.resize(static_cast<size_t>(step.table_width), 0);
+  }
+  step.prefill_query_starts = {0, static_cast<int32_t>(num_tokens)};
+  step.prefill_context_lens = {static_cast<int32_t>(num_tokens)};
+  queue(buffers.Upload(step, stream));
+  stream.Synchronize();
+}
+
 StepGraphs::StepGraphs(const StepLimits& limits, StepInputBuffers& buffers, int num_groups,
-                       const Stream& stream, const Queue& queue, const Log& log) {
+                       const Stream& stream, const QueueStep& queue, const Log& log) {
   const auto start = std::chrono::steady_clock::now();
   const std::vector<int64_t> row_buckets = CapturedBuckets(limits.num_slots);
   const std::vector<int64_t> k_buckets = SelectionBuckets(limits.selection.k_max);

@@ -30,9 +30,15 @@ std::vector<int64_t> SelectionBuckets(int64_t k_limit);
 // are padded alike, so a graph changes no bits.
 void PadToBucket(const StepLimits& limits, HostStep* step);
 
+using QueueStep = std::function<void(const StepInputs& inputs)>;
+
+// Runs the largest prefill step, of padding alone, so that the first request does not wait for
+// kernels to be loaded and algorithms to be chosen. Every rank does so.
+void WarmUpPrefill(const StepLimits& limits, StepInputBuffers& buffers, int num_groups,
+                   const Stream& stream, const QueueStep& queue);
+
 class StepGraphs {
  public:
-  using Queue = std::function<void(const StepInputs& inputs)>;
   using Log = std::function<void(const std::string& line)>;
 
   // No graphs: every step runs eagerly.
@@ -41,7 +47,7 @@ class StepGraphs {
   // Runs `queue` once eagerly and once captured, for every pair of buckets, on steps that consist
   // of padding. Every rank does so in the same order. What `queue` works on outlives the graphs.
   StepGraphs(const StepLimits& limits, StepInputBuffers& buffers, int num_groups,
-             const Stream& stream, const Queue& queue, const Log& log);
+             const Stream& stream, const QueueStep& queue, const Log& log);
 
   // Null if no graph does this step's work. The inputs must be those of the same buffers.
   const Graph* Find(const StepInputs& inputs) const;

@@ -46,9 +46,10 @@ Worker::Worker(const WorkerConfig& config, const ModelConfig& model, const Model
 
   if (config.device == DeviceKind::kCpu) return;
   if (config.time_steps) timer_ = StepTimer(config.device);
+  const auto queue = [this](const StepInputs& inputs) { Queue(inputs); };
+  WarmUpPrefill(limits, inputs_, layers_.groups.num_groups, stream_, queue);
   // An observer waits for the stream in the middle of a step.
   if (config.enforce_eager || config.observer || !collectives.capturable()) return;
-  const auto queue = [this](const StepInputs& inputs) { Queue(inputs); };
   graphs_ = StepGraphs(limits, inputs_, layers_.groups.num_groups, stream_, queue, config.log);
 }
 

@@ -171,7 +171,7 @@ def hf_tensor(name, x, nq, nkv):
     return f"model.layers.{layer}.{HF_OF_GGUF[part]}.weight", x
 
 
-def smollm2(path):
+def smollm2_weights(path):
     import gguf
     reader = gguf.GGUFReader(path)
     field = lambda key: reader.fields["llama." + key].contents()
@@ -182,6 +182,11 @@ def smollm2(path):
                        field("context_length"), field("attention.layer_norm_rms_epsilon"))
     load(model, dict(hf_tensor(t.name, gguf.quants.dequantize(t.data, t.tensor_type)
                                .astype(np.float32), nq, nkv) for t in reader.tensors))
+    return model
+
+
+def smollm2(path):
+    model = smollm2_weights(path)
     path = pathlib.Path(path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     return model, lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
