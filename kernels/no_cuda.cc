@@ -4,6 +4,7 @@
 #include "kernels/backends.h"
 #include "kernels/check.h"
 #include "kernels/scratch_bytes.h"
+#include "kernels/tune_matmul.h"
 
 namespace tamis::cuda {
 namespace {
@@ -60,6 +61,9 @@ void Sample(TensorView, TensorView, TensorView, TensorView, View, const ops::Sam
   NoCuda("Sample");
 }
 
+void TuneMatMul(TensorView, TensorView, const std::vector<View>&, Scratch&, const Stream&) {
+  NoCuda("TuneMatMul");
+}
 size_t OpScratchBytes(const ScratchLimits&) { NoCuda("OpScratchBytes"); }
 
 }  // namespace tamis::cuda

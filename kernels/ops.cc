@@ -5,11 +5,23 @@
 #include "kernels/backends.h"
 #include "kernels/expect.h"
 #include "kernels/scratch_bytes.h"
+#include "kernels/tune_matmul.h"
 
 namespace tamis {
 
 size_t OpScratchBytes(DeviceKind device, const ScratchLimits& limits) {
   return device == DeviceKind::kCuda ? cuda::OpScratchBytes(limits) : cpu::OpScratchBytes(limits);
+}
+
+void TuneMatMul(TensorView out, TensorView a, const std::vector<ConstTensorView>& weights,
+                Scratch& scratch, const Stream& stream) {
+  if (stream.device() != DeviceKind::kCuda) return;
+  OpCheck check("TuneMatMul", stream);
+  Size M("M"), N("N"), K("K");
+  check.FloatRows(a, "a", {&M, &K});
+  for (const ConstTensorView& weight : weights) check.Float(weight, "weight", {&N, &K});
+  check.FloatOrF32Rows(out, "out", {&M, &N});
+  cuda::TuneMatMul(out, a, weights, scratch, stream);
 }
 
 }  // namespace tamis

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // MatMul: chooses between our kernel for few rows and cuBLASLt. The choice depends on shapes and
 // addresses only, so a captured graph and an eager step compute the same bits.
+#include <algorithm>
+#include <limits>
+
 #include "kernels/backends.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/tune_matmul.h"
 
 namespace tamis::cuda {
 
@@ -13,6 +17,42 @@ void MatMul(TensorView out, ConstTensorView a, ConstTensorView weight, Scratch& 
   const ScratchScope scope(scratch);
   const auto workspace_elements = static_cast<int64_t>(kCublasWorkspaceBytes / 4);
   CublasMatMul(out, a, weight, scratch.Take({workspace_elements}, DType::kF32), stream);
+}
+
+namespace {
+
+// Something like activations: the bytes of a weight. Products of zeros take less power, and less
+// time.
+void FillWithWeights(const TensorView& a, const ConstTensorView& weight, const Stream& stream) {
+  for (size_t done = 0; done < a.bytes();) {
+    const size_t count = std::min(weight.bytes(), a.bytes() - done);
+    CopyBytes(static_cast<std::byte*>(a.data) + done, a.device, weight.data, weight.device, count,
+              stream);
+    done += count;
+  }
+}
+
+}  // namespace
+
+void TuneMatMul(TensorView out, TensorView a, const std::vector<ConstTensorView>& weights,
+                Scratch& scratch, const Stream& stream) {
+  if (out.empty() || weights.empty() || a.empty()) return;
+  const ScratchScope scope(scratch);
+  const TensorView workspace =
+      scratch.Take({static_cast<int64_t>(kCublasWorkspaceBytes / 4)}, DType::kF32);
+  FillWithWeights(a, weights.front(), stream);
+  const int64_t rows_max = a.shape[0];
+  double us = std::numeric_limits<double>::infinity();  // of the power of two before
+  for (int64_t bucket = 1;; bucket *= 2) {
+    const int64_t rows = std::min(bucket, rows_max);
+    const ConstTensorView some = Rows(ConstTensorView(a), 0, rows);
+    const TensorView into = Rows(out, 0, rows);
+    if (!FitsSkinnyMatMul(some, weights.front()) &&
+        !CublasMatMulTuned(into, some, weights.front())) {
+      us = TuneCublasMatMul(into, some, weights, us, workspace, stream);
+    }
+    if (bucket >= rows_max) return;
+  }
 }
 
 }  // namespace tamis::cuda

@@ -3,6 +3,8 @@
 // which reads the weights while its predecessor still runs.
 #pragma once
 
+#include <vector>
+
 #include "kernels/device.h"
 #include "kernels/tensor.h"
 
@@ -13,6 +15,15 @@ constexpr size_t kCublasWorkspaceBytes = size_t{32} << 20;
 
 void CublasMatMul(const TensorView& out, const ConstTensorView& a, const ConstTensorView& weight,
                   const TensorView& workspace, const Stream& stream);
+
+// Measures the library's candidates for this product and two products of half the rows, which take
+// `us_of_half` each; keeps the fastest for row counts down to half. Returns microseconds. Waits.
+double TuneCublasMatMul(const TensorView& out, const ConstTensorView& a,
+                        const std::vector<ConstTensorView>& weights, double us_of_half,
+                        const TensorView& workspace, const Stream& stream);
+// Whether that was done for such a product.
+bool CublasMatMulTuned(const TensorView& out, const ConstTensorView& a,
+                       const ConstTensorView& weight);
 
 // Rows up to which SkinnyMatMul is used; see bench/results.
 constexpr int64_t kSkinnyRowsMax = 16;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the two forms of PrefillAttention are told, private to kernels/cuda.
+// What the forms of PrefillAttention are told, private to kernels/cuda.
 #pragma once
 
 #include <cstdint>
@@ -29,9 +29,18 @@ struct PrefillParams {
   int group = 0;           // Nq_local / Nkv_local
   int head_dim = 0;        // D
   int64_t query_rows = 0;  // T
+  int64_t page_rows = 0;   // of all pages together: B * Nkv_local * 2 * P
   int64_t query_len_max = 0;
   float scale = 0;
 };
+
+// Hopper: 16-bit floats, head sizes 64 and 128, blocks of a power of two of at least 8 tokens.
+bool FitsWgmmaPrefill(const PrefillParams& params, DType dtype);
+void WgmmaPrefillAttention(const PrefillParams& params, DType dtype, const Stream& stream);
+
+// 16-bit floats, head sizes 64, 80, 96 and 128; false for all others. Like the form above it wants
+// addresses and row strides that are multiples of 16 bytes.
+bool MmaPrefillAttention(const PrefillParams& params, DType dtype, const Stream& stream);
 
 // Any storage type and head size; correct, not fast.
 void ScalarPrefillAttention(const PrefillParams& params, DType dtype, const Stream& stream);
