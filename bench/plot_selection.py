@@ -74,11 +74,13 @@ def quality_picture(report, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     series = collections.defaultdict(list)
+    # At the longest context, where the smallest budgets exceed the forced tokens.
+    longest = max((key for key in report["cells"][0]["texts"] if key.isdigit()), key=int)
     for cell in report["cells"]:
-        texts = of_texts(cell)
+        texts = cell["texts"][longest]
         if texts["attended"] < 0.99:
             series[setting(cell)].append((100 * texts["attended"], texts))
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.2), dpi=80)
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.2), dpi=62)
     for name, points in series.items():
         if len(points) < 2:
             continue
@@ -88,7 +90,10 @@ def quality_picture(report, path):
         middle.plot(x, [100 * point[1]["top1_agreement"] for point in points], marker="o", ms=3)
     for axis in (left, middle):
         axis.set_xscale("log")
-        axis.set_xlabel("attended part of the context, %")
+        axis.minorticks_off()
+        ticks = sorted({round(point[0], 1) for points in series.values() for point in points})
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=7)
+        axis.set_xlabel(f"attended part of {longest} tokens, %")
     left.set_yscale("log")
     left.set_ylabel("KL from dense decoding, nats")
     left.legend(fontsize=6)

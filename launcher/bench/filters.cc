@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "launcher/bench/bench_progress.h"
+#include "launcher/bench/common.h"
 #include "launcher/bench/filters_state.h"
 #include "runtime/status_macros.h"
 
@@ -321,10 +322,7 @@ void AddFiltersBench(CLI::App* app, FiltersFlags* flags) {
 }
 
 int RunFiltersBench(const FiltersFlags& flags, int*, char***) {
-  const absl::Status status = FiltersBench(flags).Run();
-  if (status.ok()) return 0;
-  std::cerr << "tamis: " << status.message() << std::endl;
-  return 1;
+  return ExitCodeOf(FiltersBench(flags).Run());
 }
 
 }  // namespace tamis

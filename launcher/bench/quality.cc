@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "launcher/bench/bench_progress.h"
+#include "launcher/bench/common.h"
 #include "launcher/bench/quality_cells.h"
 #include "launcher/bench/quality_report.h"
 #include "launcher/bench/tasks.h"
@@ -62,6 +63,8 @@ absl::Status QualityBench::PlanCells() {
   QualityGrid grid;
   grid.num_layers = model.num_layers;
   grid.budgets = flags_.budgets;
+  grid.filter_budgets = flags_.filter_budgets;
+  grid.factors = flags_.factors;
   grid.base.min_context = 0;
   grid.base.sink_tokens = flags_.sinks;
   grid.base.recent_tokens = flags_.recents;
@@ -191,6 +194,13 @@ void AddQualityBench(CLI::App* app, QualityFlags* flags) {
   app->add_option("--budgets", flags->budgets, "fractions of the context to attend to")
       ->delimiter(',')
       ->check(CLI::Range(0.001, 1.0));
+  app->add_option("--filter-budgets", flags->filter_budgets,
+                  "fractions that --other-filters are compared at (default 0.067)")
+      ->delimiter(',')
+      ->check(CLI::Range(0.001, 1.0));
+  app->add_option("--factors", flags->factors, "what is varied (default: everything)")
+      ->delimiter(',')
+      ->check(CLI::IsMember(QualityFactors()));
   app->add_option("--sink-tokens", flags->sinks, "of the base (default 4)");
   app->add_option("--recent-tokens", flags->recents, "of the base (default 64)");
   app->add_option("--free-tokens", flags->free_tokens,
@@ -209,10 +219,7 @@ void AddQualityBench(CLI::App* app, QualityFlags* flags) {
 }
 
 int RunQualityBench(const QualityFlags& flags, int*, char***) {
-  const absl::Status status = QualityBench(flags).Run();
-  if (status.ok()) return 0;
-  std::cerr << "tamis: " << status.message() << std::endl;
-  return 1;
+  return ExitCodeOf(QualityBench(flags).Run());
 }
 
 }  // namespace tamis

@@ -15,6 +15,8 @@ struct QualityFlags {
   std::string filters;
   std::vector<std::string> other_filters;
   std::vector<double> budgets = {0.016, 0.03, 0.067, 0.125, 0.25};
+  std::vector<double> filter_budgets = {0.067};
+  std::vector<std::string> factors;
   int64_t sinks = 4;
   int64_t recents = 64;
   int64_t free_tokens = 64;

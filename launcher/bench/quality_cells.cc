@@ -19,6 +19,8 @@ class Cells {
     const std::string problem =
         SelectionConfigProblem(config, grid_.num_layers, config.sink_tokens + (1 << 20));
     if (!problem.empty() || cells_.size() >= kQualityCellsMax) return;
+    const std::vector<std::string>& wanted = grid_.factors;
+    if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), factor) == wanted.end()) return;
     Variant cell;
     cell.factor = factor;
     cell.name = absl::StrCat(value, " ", 100 * config.budget.fraction, "%");
@@ -75,11 +77,16 @@ void AddSettings(const QualityGrid& grid, Cells* cells) {
 
 void AddFilterSets(const QualityGrid& grid, Cells* cells) {
   for (const std::vector<int32_t>& filters : grid.other_filters) {
-    SelectionConfig other = grid.base;
-    other.filter_layers = filters;
-    cells->Add("filters", NameOf(filters), other);
-    other.score = ScoreKind::kSoftmaxMean;
-    cells->Add("filters", NameOf(filters) + " softmax_mean", other);
+    for (const ScoreKind score : {ScoreKind::kRawMax, ScoreKind::kSoftmaxMax}) {
+      for (const double budget : grid.filter_budgets) {
+        SelectionConfig other = grid.base;
+        other.filter_layers = filters;
+        other.score = score;
+        other.budget = {0, budget};
+        const char* scored = score == ScoreKind::kRawMax ? "" : " softmax_max";
+        cells->Add("filters", NameOf(filters) + scored, other);
+      }
+    }
   }
 }
 
@@ -110,6 +117,10 @@ void AddBaselines(const QualityGrid& grid, Cells* cells) {
 }
 
 }  // namespace
+
+std::vector<std::string> QualityFactors() {
+  return {"budget", "candidates", "forced", "score", "scope", "wait", "baseline", "filters"};
+}
 
 std::vector<Variant> QualityCells(const QualityGrid& grid) {
   Cells cells(grid);

@@ -173,7 +173,8 @@ TEST(ServeConfig, EveryOptionIsDescribed) {
 
 // Every file of configs/ must be one that serve takes.
 TEST(ServeConfig, ShippedFiles) {
-  for (const char* name : {"smollm2-cpu", "smollm2-gpu", "llama-3-8b", "llama-3-70b"}) {
+  for (const char* name : {"smollm2-cpu", "smollm2-gpu", "smollm2-selection", "llama-3-8b",
+                           "llama-3-70b"}) {
     const auto yaml = ReadYaml(std::string(TAMIS_SOURCE_DIR) + "/configs/" + name + ".yaml");
     ASSERT_TRUE(yaml.ok()) << yaml.status();
     std::vector<std::string> problems;
