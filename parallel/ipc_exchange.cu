@@ -201,13 +201,13 @@ __device__ void MergeRow(const Round& round, const ExchangeParams& p, int row, S
 
   // 1. All lists into shared memory; this thread's entries stay at hand.
   uint64_t mine[kEach];
-  Packet packets[kEach];
+  Packet packets[kEach][1];
 #pragma unroll
   for (int e = 0; e < kEach; ++e) {
     const int at = e * kThreads + static_cast<int>(threadIdx.x);
     const int w = at / p.k_max;
     if (at >= total || w == round.rank()) continue;
-    packets[e] =
+    packets[e][0] =
         LoadPacket(round.Slot(round.rank(), w) + int64_t{row} * p.k_max + (at - w * p.k_max));
   }
 #pragma unroll
@@ -224,8 +224,8 @@ __device__ void MergeRow(const Round& round, const ExchangeParams& p, int row, S
       score = p.local_scores[from];
     } else {
       round.Await(packets[e], round.Slot(round.rank(), w) + from, w);
-      position = static_cast<int32_t>(packets[e].first);
-      score = __uint_as_float(static_cast<uint32_t>(packets[e].second));
+      position = static_cast<int32_t>(packets[e][0].first);
+      score = __uint_as_float(static_cast<uint32_t>(packets[e][0].second));
     }
     if (w < p.peers_begin || w >= p.peers_end) position = -1;
     positions[at] = static_cast<uint32_t>(position);

@@ -74,11 +74,21 @@ class Round {
     return reinterpret_cast<Packet*>(view_.inboxes[to] + slot * view_.slot_bytes);
   }
 
-  // Waits until `packet`, read from `at`, which rank `peer` writes, has arrived.
-  __device__ __forceinline__ void Await(Packet& packet, const Packet* at, int peer) const {
-    if (Arrived(packet, number_)) [[likely]]
-      return;
-    Poll(packet, at, peer);
+  // Waits until the packets, read from `at` on (32 apart), which rank `peer` writes, have arrived.
+  template <int kPackets>
+  __device__ __forceinline__ void Await(Packet (&packets)[kPackets], const Packet* at,
+                                        int peer) const {
+    // Bounded in time, not in polls: where ranks share a GPU, the peer runs in another time slice.
+    constexpr uint32_t kPollsPerLook = 256;
+    uint64_t start = 0;
+    for (uint32_t polls = 0; !AllArrived(packets); ++polls) {
+#pragma unroll
+      for (int i = 0; i < kPackets; ++i) packets[i] = LoadPacket(at + i * 32);
+      if (polls % kPollsPerLook != kPollsPerLook - 1) continue;
+      const uint64_t now = NanosecondsNow();
+      if (start == 0) start = now;
+      if (now - start > view_.timeout_ns) Fail(peer);
+    }
   }
 
   // The last thing of every thread. Blocks count for those that this grid lacks, so that the next
@@ -90,20 +100,15 @@ class Round {
   }
 
  private:
-  // Bounded in time, not in polls: where ranks share a GPU, the peer runs in another time slice.
-  __device__ void Poll(Packet& packet, const Packet* at, int peer) const {
-    constexpr int kPollsPerLook = 256;
-    const uint64_t start = NanosecondsNow();
-    for (;;) {
-      for (int i = 0; i < kPollsPerLook; ++i) {
-        packet = LoadPacket(at);
-        if (Arrived(packet, number_)) return;
-      }
-      if (NanosecondsNow() - start > view_.timeout_ns) Fail(peer);
-    }
+  template <int kPackets>
+  __device__ __forceinline__ bool AllArrived(const Packet (&packets)[kPackets]) const {
+    bool all = true;
+#pragma unroll
+    for (int i = 0; i < kPackets; ++i) all = all && Arrived(packets[i], number_);
+    return all;
   }
 
-  __device__ __noinline__ void Fail(int peer) const {
+  __device__ __forceinline__ void Fail(int peer) const {
     constexpr uint64_t kLingerNs = 2'000'000'000;  // the host's thread looks more often
     view_.fault->peer = peer;
     view_.fault->call = static_cast<int32_t>(call_);
@@ -148,14 +153,14 @@ __device__ __forceinline__ void SendVecToAll(const Round& round, int vec, const 
 template <int kRanks>
 __device__ __forceinline__ void ReceiveVecs(const Round& round, int vec, const uint4& data,
                                             uint4 (&parts)[kRanks]) {
-  Packet low[kRanks], high[kRanks];
+  Packet packets[kRanks][2];
   const Packet* slots = round.Slot(round.rank(), 0) + PacketOfVec(vec);
   const size_t stride = round.Slot(round.rank(), 1) - round.Slot(round.rank(), 0);
 #pragma unroll
   for (int r = 0; r < kRanks; ++r) {
     if (r >= round.size() || r == round.rank()) continue;
-    low[r] = LoadPacket(slots + r * stride);
-    high[r] = LoadPacket(slots + r * stride + 32);
+    packets[r][0] = LoadPacket(slots + r * stride);
+    packets[r][1] = LoadPacket(slots + r * stride + 32);
   }
 #pragma unroll
   for (int r = 0; r < kRanks; ++r) {
@@ -164,11 +169,11 @@ __device__ __forceinline__ void ReceiveVecs(const Round& round, int vec, const u
       parts[r] = data;
       continue;
     }
-    round.Await(low[r], slots + r * stride, r);
-    round.Await(high[r], slots + r * stride + 32, r);
-    parts[r] = make_uint4(static_cast<uint32_t>(low[r].first), static_cast<uint32_t>(low[r].second),
-                          static_cast<uint32_t>(high[r].first),
-                          static_cast<uint32_t>(high[r].second));
+    round.Await(packets[r], slots + r * stride, r);
+    parts[r] = make_uint4(static_cast<uint32_t>(packets[r][0].first),
+                          static_cast<uint32_t>(packets[r][0].second),
+                          static_cast<uint32_t>(packets[r][1].first),
+                          static_cast<uint32_t>(packets[r][1].second));
   }
 }
 
