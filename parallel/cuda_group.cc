@@ -17,8 +17,9 @@
 namespace tamis {
 namespace {
 
-// From here on NCCL is as fast or faster (bench/results/h100x2.md).
-constexpr size_t kSmallBytesMax = size_t{1} << 20;
+// What a rank sends to all others together, up to which peer-to-peer stores beat NCCL; measured on
+// two H100 (bench/results/h100x2.md).
+constexpr size_t kSmallBytesMax = size_t{2} << 20;
 
 // Names this thread's device among all GPUs of all hosts.
 std::string DeviceId() {
@@ -72,7 +73,8 @@ class CudaCollectives final : public Collectives {
  private:
   Collectives& For(const ConstTensorView& x) {
     if (x.device == DeviceKind::kCpu) return *host_;
-    return small_ != nullptr && x.bytes() <= kSmallBytesMax ? *small_ : *large_;
+    const size_t sent = x.bytes() * static_cast<size_t>(size() - 1);
+    return small_ != nullptr && sent <= kSmallBytesMax ? *small_ : *large_;
   }
 
   std::unique_ptr<Collectives> host_;

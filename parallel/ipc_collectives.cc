@@ -71,7 +71,7 @@ std::unique_ptr<Collectives> MakeIpcCollectives(Control& control) {
   if (channel == nullptr) return nullptr;
   cuda::IpcLoadReduceKernels(control.size());
   cuda::IpcLoadGatherKernels(control.size());
-  cuda::IpcLoadExchangeKernels();
+  cuda::IpcLoadExchangeKernels(control.size());
   Barrier(control);
   return std::make_unique<IpcCollectives>(std::move(channel));
 }

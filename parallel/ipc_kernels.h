@@ -22,7 +22,7 @@ constexpr size_t kIpcSlotBytes = 2 * kIpcRoundBytes;
 // Load the kernels for `size` ranks, so that no rank does so in the middle of its first round.
 void IpcLoadReduceKernels(int size);
 void IpcLoadGatherKernels(int size);
-void IpcLoadExchangeKernels();
+void IpcLoadExchangeKernels(int size);
 
 // x[0 .. items) = op over ranks, summed in rank order in float32. At most kIpcRoundBytes.
 void IpcAllReduce(void* x, int64_t items, DType dtype, ReduceOp op, const IpcView& view,

@@ -95,8 +95,10 @@ class Round {
   // kernel may have any number of blocks.
   __device__ void End() const {
     __syncthreads();
-    if (threadIdx.x != 0) return;
-    for (int b = blockIdx.x; b < kIpcBlocksMax; b += gridDim.x) view_.rounds[b] = number_;
+    for (unsigned b = blockIdx.x + threadIdx.x * gridDim.x; b < kIpcBlocksMax;
+         b += blockDim.x * gridDim.x) {
+      view_.rounds[b] = number_;
+    }
   }
 
  private:
