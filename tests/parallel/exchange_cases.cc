@@ -2,6 +2,7 @@
 // ExchangeTopK on any transport and device against the CPU's MergeTopK of the same lists.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -105,9 +106,13 @@ void ExpectExchange(Group& group, const Stream& stream, const ListShape& shape, 
                   View(lists.ks, {shape.seqs})},
                  host_scratch, Stream::Cpu());
   EXPECT_EQ(ValuesOf<int32_t>(count.Get()), want_count);
-  EXPECT_TRUE(ValuesOf<int32_t>(positions.Get()) == want)
-      << "k_max " << shape.k_max << ", n " << shape.n << ", peers from " << peers.begin << " to "
-      << peers.begin + peers.count - 1 << " of " << size << (ties ? ", ties" : "");
+  const std::vector<int32_t> got = ValuesOf<int32_t>(positions.Get());
+  const auto differ = std::mismatch(got.begin(), got.end(), want.begin());
+  if (differ.first == got.end()) return;
+  ADD_FAILURE() << "k_max " << shape.k_max << ", n " << shape.n << ", peers from " << peers.begin
+                << " to " << peers.begin + peers.count - 1 << " of " << size
+                << (ties ? ", ties" : "") << ": entry " << differ.first - got.begin() << " is "
+                << *differ.first << ", not " << *differ.second;
 }
 
 void ExpectExchanges(Group& group, const Stream& stream, bool ties) {
