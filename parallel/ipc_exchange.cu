@@ -28,26 +28,28 @@ struct ExchangeParams {
   int rows, selection_heads, k_max, peers_begin, peers_end;
 };
 
+template <bool kAtToo>
+__device__ __forceinline__ bool Below(uint32_t entry, uint32_t bound) {
+  if constexpr (kAtToo) return entry <= bound;
+  return entry < bound;
+}
+
 // place[j] += entries of an ascending list of kLength (a power of two) below x[j], or at it too.
 template <bool kAtToo, int kLength, int kCount>
 __device__ __forceinline__ void AddBelow(const uint32_t* list, const uint32_t (&x)[kCount],
                                          int (&place)[kCount]) {
-  const auto below = [](uint32_t entry, uint32_t bound) {
-    return kAtToo ? entry <= bound : entry < bound;
-  };
-  const uint32_t* at[kCount];
-#pragma unroll
-  for (int j = 0; j < kCount; ++j) at[j] = list;
+  int at[kCount] = {};
 #pragma unroll
   for (int step = kLength / 2; step > 0; step /= 2) {
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
-      if (below(at[j][step - 1], x[j])) at[j] += step;
+      const int next = at[j] + step;
+      at[j] = Below<kAtToo>(list[next - 1], x[j]) ? next : at[j];
     }
   }
 #pragma unroll
   for (int j = 0; j < kCount; ++j) {
-    place[j] += static_cast<int>(at[j] - list) + (below(*at[j], x[j]) ? 1 : 0);
+    place[j] += at[j] + (Below<kAtToo>(list[at[j]], x[j]) ? 1 : 0);
   }
 }
 
