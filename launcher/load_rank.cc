@@ -113,8 +113,7 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
   const ModelShard shard = ShardModel(model.num_q_heads, model.num_kv_heads, model.ffn_size,
                                       model.vocab_size, world.rank, world.size);
   const auto selection_problem = [&](int64_t max_model_len) -> absl::Status {
-    std::string problem =
-        SelectionConfigProblem(config.selection, model.num_layers, max_model_len);
+    std::string problem = SelectionConfigProblem(config.selection, model.num_layers, max_model_len);
     if (problem.empty()) problem = SelectionDeviceProblem(config.selection, device->kind);
     if (problem.empty()) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("selection: ", problem));
@@ -127,6 +126,9 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
   worker.log = [](const std::string& line) { spdlog::info("{}", line); };
   worker.selection = config.selection;
   if (config.selection.debug_check) worker.observer = MakeSelectionCheck(control);
+  if (world.rank == 0) {
+    worker.selection_log = [](const std::string& line) { spdlog::info("{}", line); };
+  }
   worker.kv.block_tokens = config.cache.block_size;
   worker.kv.dtype = loaded.dtype;
   TAMIS_ASSIGN_OR_RETURN(loaded.scheduler, SizeCache(config, {model, shard, loaded.dtype}, worker,

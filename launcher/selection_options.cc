@@ -136,6 +136,14 @@ void AddSelectionOptions(std::vector<ServeOption>* options) {
       "false)",
       [](Config& c) -> bool& { return c.selection.debug_check; },
       {{"true", true}, {"false", false}}));
+  options->push_back(Number<int64_t>(
+      "selection-mass-interval",
+      "measure the attention mass of selections in one of so many steps (default 0 = never)",
+      [](Config& c) -> int64_t& { return c.selection.mass_interval; }, 0, kTokensMax));
+  options->push_back(Number<int64_t>(
+      "selection-dense-interval",
+      "run one of so many steps densely too, and compare (default 0 = never)",
+      [](Config& c) -> int64_t& { return c.selection.dense_interval; }, 0, kTokensMax));
   options->push_back(Named<bool>(
       "selection-force-sparse",
       "select every candidate, which equals dense decoding; for debugging (default false)",

@@ -19,6 +19,7 @@
 #include "launcher/host_checks.h"
 #include "launcher/load_rank.h"
 #include "launcher/metrics.h"
+#include "launcher/selection_info.h"
 #include "launcher/shutdown.h"
 #include "launcher/signals.h"
 #include "launcher/step_watch.h"
@@ -114,6 +115,9 @@ void FillInfo(const Engine& engine, const LoadedRank& loaded, const World& world
   info->set_uptime_ms(
       std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start).count());
   info->set_draining(engine.draining());
+  if (loaded.scheduler.selection.enabled()) {
+    FillSelectionInfo(stats.selection, info->mutable_selection());
+  }
 }
 
 // The environment may hold a key, so that it need not be on a disk.

@@ -10,6 +10,7 @@
 
 #include "kernels/check.h"
 #include "kernels/trace.h"
+#include "runtime/engine/selection_counts.h"
 
 namespace tamis {
 namespace {
@@ -182,6 +183,8 @@ void Engine::State::PublishStats() {
   stats.requests_waiting = static_cast<int64_t>(scheduler.waiting().size());
   stats.requests_preempted_total = scheduler.num_preempted_total();
   stats.steps_total = plan.kind == PlanKind::kRun ? stats.steps_total + 1 : stats.steps_total;
+  CountSelection(plan, &stats.selection.counts);
+  stats.selection.measures = worker.selection_measures();
   num_in_scheduler = stats.requests_running + stats.requests_waiting;
 }
 

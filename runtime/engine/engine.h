@@ -12,6 +12,7 @@
 #include "runtime/engine/scheduler.h"
 #include "runtime/engine/step_plan.h"
 #include "runtime/engine/worker.h"
+#include "runtime/model/selection_stats.h"
 
 namespace tamis {
 
@@ -25,6 +26,7 @@ struct EngineStats {
   int64_t requests_waiting = 0;
   int64_t requests_preempted_total = 0;
   int64_t steps_total = 0;
+  SelectionStats selection;
 };
 
 // Called around every plan, on the engine thread of every rank: from its arrival until its result

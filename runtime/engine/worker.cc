@@ -32,6 +32,7 @@ Worker::Worker(const WorkerConfig& config, const ModelConfig& model, const Model
                       ScratchBytes(model, shard, weights_.dtype, config.device, config.limits),
                       "scratch")),
       inputs_(config.limits, layers_.groups.num_groups, config.kv.block_tokens, config.device),
+      probe_(config.selection, model, layers_, config.selection_log),
       results_(act_, config.device),
       sampled_(static_cast<size_t>(config.limits.num_slots)) {
   const StepLimits& limits = config_.limits;
@@ -46,7 +47,7 @@ Worker::Worker(const WorkerConfig& config, const ModelConfig& model, const Model
 
   if (config.device == DeviceKind::kCpu) return;
   if (config.time_steps) timer_ = StepTimer(config.device);
-  const auto queue = [this](const StepInputs& inputs) { Queue(inputs); };
+  const auto queue = [this](const StepInputs& inputs) { Queue(inputs, false); };
   WarmUpPrefill(limits, inputs_, layers_.groups.num_groups, stream_, queue);
   // An observer waits for the stream in the middle of a step.
   if (config.enforce_eager || config.observer || !collectives.capturable()) return;
@@ -64,21 +65,27 @@ void Worker::Launch(const StepPlan& plan) {
   BuildStep(config_.assume_prefilled ? AssumePrefilled(plan) : plan);
   const StepInputs& inputs = inputs_.Upload(host_step_, stream_);
   timer_.Begin(stream_);
-  if (const Graph* graph = graphs_.Find(inputs)) {
+  const bool measured = probe_.Due(inputs);
+  const Graph* graph = measured ? nullptr : graphs_.Find(inputs);
+  if (graph != nullptr) {
     graph->Launch(stream_);
     ++num_graph_steps_;
   } else {
-    Queue(inputs);
+    Queue(inputs, measured);
   }
   timer_.End(stream_);
   results_.Queue(act_, num_sampling_, inputs.num_top_logprobs > 0, stream_);
 }
 
-void Worker::Queue(const StepInputs& inputs) {
+void Worker::Queue(const StepInputs& inputs, bool measured) {
   const LlamaContext context{
       model_,       shard_,   weights_, kv_,      act_,
       collectives_, scratch_, stream_,  &layers_, config_.observer ? &config_.observer : nullptr};
-  Forward(context, inputs);
+  if (measured) {
+    probe_.Forward(context, host_step_, inputs);
+  } else {
+    Forward(context, inputs);
+  }
   SampleStep(context, inputs);
 }
 

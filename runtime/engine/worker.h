@@ -18,6 +18,7 @@
 #include "runtime/engine/step_timer.h"
 #include "runtime/model/kv_cache.h"
 #include "runtime/model/llama.h"
+#include "runtime/model/selection_probe.h"
 #include "runtime/model/step_input_buffers.h"
 
 namespace tamis {
@@ -26,7 +27,8 @@ struct WorkerConfig {
   StepLimits limits;
   KvCacheConfig kv;
   SelectionConfig selection = {};
-  SelectionObserver observer = nullptr;  // sees every filter layer of every step
+  SelectionObserver observer = nullptr;         // sees every filter layer of every step
+  SelectionProbe::Log selection_log = nullptr;  // gets a line for each step that is measured
   DeviceKind device = DeviceKind::kCpu;
   bool assume_prefilled = false;  // for benchmarks: assume_prefilled.h
   bool enforce_eager = false;  // no CUDA graphs
@@ -58,6 +60,7 @@ class Worker {
 
   int rank() const { return collectives_.rank(); }
   const KvCache& kv() const { return kv_; }
+  const SelectionMeasures& selection_measures() const { return probe_.measures(); }
   size_t scratch_high_water() const { return scratch_.high_water(); }
   int64_t num_graph_steps() const { return num_graph_steps_; }  // of all so far
   const std::vector<StepTime>& step_times() const { return timer_.times(); }
@@ -75,7 +78,8 @@ class Worker {
   void BuildStep(const StepPlan& plan);
   void AddTokens(const PlanSequence& part, const int32_t* token_ids);
   void AddSampling(const PlanSequence& part);
-  void Queue(const StepInputs& inputs);  // forward pass and sampling, on the stream
+  // Forward pass and sampling, on the stream; `measured` by the probe, which found it due.
+  void Queue(const StepInputs& inputs, bool measured);
 
   Slot& slot(int32_t index);
   int32_t* table(size_t group, int32_t slot_idx);
@@ -92,6 +96,7 @@ class Worker {
   Scratch scratch_;
   StepInputBuffers inputs_;
   HostStep host_step_;
+  SelectionProbe probe_;
 
   std::vector<Slot> slots_;                   // [max_num_seqs]
   std::vector<std::vector<int32_t>> tables_;  // per group: [max_num_seqs, blocks_max]

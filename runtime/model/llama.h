@@ -69,6 +69,9 @@ struct LlamaContext {
   const Stream& stream;
   const SelectionLayers* layers = nullptr;      // null = every layer is dense
   const SelectionObserver* observer = nullptr;  // null = nobody looks
+  // Sees every filter layer with other scores: each candidate's share of attention, added over this
+  // rank's heads. Null = they are not computed.
+  const SelectionObserver* mass_observer = nullptr;
 };
 
 // Runs the step: writes keys and values into the cache and act.logits[0, num_logit_rows), equal on

@@ -203,10 +203,14 @@ void FilterLayer(const LlamaContext& c, const StepInputs& inputs, int64_t layer_
   const SelectionView selection = ViewOf(step, inputs);
   ops::RowsOfPositions(step.list_rows, selection, segment.block_table, pages.block_tokens,
                        RowsOf(pages).rows_per_block, c.stream);
-  if (c.observer != nullptr) {
-    (*c.observer)(
-        {layer_idx, selection, candidates, step.scores, inputs.decode_context_lens, peers},
-        c.stream);
+  const FilterOutcome outcome{
+      layer_idx, selection, candidates, step.scores, inputs.decode_context_lens, peers};
+  if (c.observer != nullptr) (*c.observer)(outcome, c.stream);
+  // `out` is written again, with the same bits; the scores have done their work.
+  if (c.mass_observer != nullptr) {
+    ops::FilterAttention(out, step.scores, q, pages, batch, candidates, ScoreKind::kSoftmaxMean,
+                         ops::LseScope::kAll, scale, c.scratch, c.stream);
+    (*c.mass_observer)(outcome, c.stream);
   }
 }
 

@@ -45,6 +45,9 @@ struct SelectionConfig {
   bool force_sparse = false;
   // Every filter layer of every step is checked against the other ranks (selection_check.h).
   bool debug_check = false;
+  // One in this many of the steps that select is measured (selection_probe.h); 0 = none.
+  int64_t mass_interval = 0;   // the attention mass of the selections
+  int64_t dense_interval = 0;  // a dense run beside
 
   bool enabled() const { return !filter_layers.empty(); }
 };

@@ -12,7 +12,8 @@ for i in $(seq 30); do
 done >"$work/prompt"
 echo "The number of box 11 is" >>"$work/prompt"
 settings=(--selection-filter-layers 2,8,17 --num-selected-tokens 96 --selection-recent-tokens 16
-  --selection-min-context 0 --max-selected-tokens 200 --selection-debug-check true)
+  --selection-min-context 0 --max-selected-tokens 200 --selection-debug-check true
+  --selection-mass-interval 8 --selection-dense-interval 16)
 
 for ranks in 1 2; do
   start_server "$ranks" "${settings[@]}" || exit 1
@@ -25,6 +26,8 @@ for ranks in 1 2; do
   cmp "$work/off" "$work/beside" || fail "a sparse request changed a dense one at $ranks ranks"
   cmp -s "$work/off" "$work/auto" && fail "selection changed nothing at $ranks ranks"
   cmp -s "$work/auto" "$work/fraction" && fail "a request's budget changed nothing"
+  grep -q "selection, step 17 .* attention mass 0[.][0-9]* at layer 2, .* beside a dense run" "$log" ||
+    fail "no step was measured: $(grep "selection, step" "$log")"
   [ "$ranks" -eq 1 ] && cp "$work/off" "$work/dense"
   cmp "$work/dense" "$work/off" || fail "dense answers differ at $ranks ranks"
   for bad in "--num-selected-tokens 201" "--num-selected-tokens 20" "--selected-fraction 1.5" \

@@ -156,6 +156,34 @@ TEST_P(EngineRanksTest, APreemptedSparseSequenceGoesOnAsIfNothingHadHappened) {
   ExpectPreemptionGoesUnnoticed(TinySelectionConfig(), GetParam());
 }
 
+// What was measured and counted reaches the engine's numbers, and no token.
+TEST(EngineTest, MeasuredStepsChangeNoToken) {
+  SchedulerConfig config = TinySelectionConfig();
+  config.selection.mass_interval = 2;
+  config.selection.dense_interval = 3;
+  config.num_blocks = 24;  // some are preempted and replayed
+  const auto clients = MakeClients(6, 30, /*seed=*/20);
+  const SelectionStats stats =
+      RunTinyCluster(2, config, [&](Engine& engine) { ServeAll(engine, clients); }).selection;
+  for (const auto& client : clients) {
+    EXPECT_EQ(client->tokens(), TokensAlone(TinySelectionConfig(), client->request()));
+  }
+  const SelectionCounts& counts = stats.counts;
+  EXPECT_GT(counts.dense_tokens_total, 0) << "those below min_context";
+  EXPECT_GE(counts.sparse_tokens_total + counts.dense_tokens_total, 6 * 29);
+  EXPECT_EQ(counts.attended_tokens_total, 8 * counts.sparse_tokens_total) << "the budget";
+  EXPECT_GT(counts.context_tokens_total, counts.attended_tokens_total);
+  ASSERT_EQ(stats.measures.filters.size(), 1u);
+  EXPECT_GT(stats.measures.mass_tokens_total, stats.measures.mass_steps_total);
+  EXPECT_LE(stats.measures.mass_tokens_total, counts.sparse_tokens_total);
+  const double mass =
+      stats.measures.filters[0].sum_total / static_cast<double>(stats.measures.mass_tokens_total);
+  EXPECT_GT(mass, 0.05);
+  EXPECT_LT(mass, 1.0);
+  EXPECT_GT(stats.measures.agreement.tokens_total, 0);
+  EXPECT_GT(stats.measures.agreement.kl_max, 0.0);
+}
+
 // The window's queries of prefilled, decoded and replayed tokens are all there again.
 TEST(EngineTest, APreemptedWindowComesBack) {
   SchedulerConfig config = TinySelectionConfig();

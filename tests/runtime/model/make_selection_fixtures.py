@@ -92,8 +92,9 @@ def window_score(logits, setting, n, competing, nkv):
 
 def select(logits, setting, n, prompt_len, nkv, all_logits):
     """One filter layer at one step. logits [Nq, n]: q . k / sqrt(D); all_logits [n, Nq, n] of all
-    queries so far. Returns, per selection row (1 or Nkv), the listed positions, and the set of all
-    attended ones; None = dense."""
+    queries so far. Returns, per selection row (1 or Nkv), the listed positions and the set of all
+    attended ones, and the share of the attention that these hold, averaged over heads; None =
+    dense."""
     _, kind, lse, scope, mode, budget, sinks, recents = setting[:8]
     forced = {j for j in range(n) if j < sinks or j >= n - max(1, recents)}
     competing = [j for j in range(n if mode == "history" else prompt_len) if j not in forced]
@@ -115,7 +116,11 @@ def select(logits, setting, n, prompt_len, nkv, all_logits):
         reduced = window_score(all_logits(), setting, n, competing, nkv)
     always = forced if mode == "history" else forced | set(range(prompt_len, n))
     chosen = [choose(row.tolist(), places, competing) for row in reduced]
-    return chosen, [sorted(always | set(row)) for row in chosen]
+    attended = [sorted(always | set(row)) for row in chosen]
+    shares = torch.softmax(logits, -1)
+    held = [shares[head, attended[head * len(attended) // len(shares)]].sum()
+            for head in range(len(shares))]
+    return chosen, attended, float(sum(held)) / len(held)
 
 
 class Model:
@@ -174,7 +179,7 @@ class Model:
                 attended = None if found is None else found[1]
                 later = [f for f in self.filters if f > i] + [self.layers]
                 if found is not None and i + setting[8] + 1 < later[0]:
-                    lists.append(found[0])
+                    lists.append((found[0], found[2]))
             elif decoding and last_filter is not None and attended is not None \
                     and i > last_filter + setting[8]:
                 allowed[:] = False
@@ -222,11 +227,11 @@ def main():
                       f"{recents} {wait} {window}", f"tokens {base.joined(ids)}"]
             for step in lists:
                 lines.append(f"filtered {len(step)}")
-                for rows in step:
-                    lines.append(f"rows {len(rows)}")
+                for rows, mass in step:
+                    lines.append(f"mass {mass:.9f} rows {len(rows)}")
                     lines += [f"list {base.joined(row)}" for row in rows]
             blob += logits
-            print(name, label, "lists of", [len(r) for step in lists[:1] for r in step[0]],
+            print(name, label, "lists of", [len(r) for step in lists[:1] for r in step[0][0]],
                   "after", tries, "draws")
     base.write_lines(HERE / "selection.txt", lines)
     np.concatenate(blob).astype("<f4").tofile(HERE / "selection.bin")

@@ -134,7 +134,11 @@ ConstTensorView ModelHarness::Run(std::span<const TestWork> work) {
 
   inputs_ = &buffers_.Upload(step_, stream_);
   std::fill_n(act_.logits.As<float>(), act_.logits.elements(), std::nanf(""));  // poison
-  Forward(Context(), *inputs_);
+  if (probe_ != nullptr && probe_->Due(*inputs_)) {
+    probe_->Forward(Context(), step_, *inputs_);
+  } else {
+    Forward(Context(), *inputs_);
+  }
   return Rows(act_.logits, 0, inputs_->num_logit_rows);
 }
 

@@ -11,6 +11,7 @@
 
 #include "parallel/collectives.h"
 #include "runtime/model/llama.h"
+#include "runtime/model/selection_probe.h"
 #include "runtime/model/step_input_buffers.h"
 
 namespace tamis {
@@ -59,6 +60,10 @@ class ModelHarness {
   // Blocks are handed out in a scattered order, so that tables matter.
   void Free(TestSequence& sequence);
 
+  // Steps that `probe` finds due are run by it from now on.
+  void Probe(SelectionProbe* probe) { probe_ = probe; }
+  const SelectionLayers& layers() const { return layers_; }
+
   // Called at every filter layer from now on.
   void Observe(SelectionObserver observer) { observer_ = std::move(observer); }
 
@@ -90,6 +95,7 @@ class ModelHarness {
   const StepInputs* inputs_ = nullptr;  // of the last step
   std::vector<int32_t> free_blocks_;
   SelectionObserver observer_;
+  SelectionProbe* probe_ = nullptr;
 };
 
 // This rank's weights of the dummy model of `seed`.

@@ -17,7 +17,13 @@ namespace {
 constexpr double kToleranceRelative = 1e-4;
 constexpr int kRanksMax = 5;
 
-using Lists = std::vector<std::vector<int32_t>>;  // per selection row
+// The attention mass is a difference of sums in float32.
+constexpr double kMassTolerance = 1e-5;
+
+struct Lists {
+  std::vector<std::vector<int32_t>> rows;  // per selection row
+  double mass = 0;                         // attention mass that they and the forced tokens hold
+};
 
 struct Case {
   std::string name;
@@ -75,9 +81,11 @@ std::vector<std::vector<Lists>> ReadLists(std::istream& text, size_t num_steps) 
     step.resize(num_filters);
     for (Lists& lists : step) {
       size_t num_rows = 0;
+      Expect(text, "mass");
+      text >> lists.mass;
       Expect(text, "rows");
       text >> num_rows;
-      for (size_t row = 0; row < num_rows; ++row) lists.push_back(ReadIntegers(text, "list"));
+      for (size_t row = 0; row < num_rows; ++row) lists.rows.push_back(ReadIntegers(text, "list"));
     }
   }
   return steps;
@@ -125,10 +133,10 @@ std::vector<Case> ReadCases() {
 }
 
 // The lists of one filter layer at one step with a single sequence.
-Lists ListsOf(const FilterOutcome& outcome) {
+std::vector<std::vector<int32_t>> ListsOf(const FilterOutcome& outcome) {
   const ConstTensorView& positions = outcome.selection.positions;
   const int32_t count = outcome.selection.count.As<int32_t>()[0];
-  Lists lists;
+  std::vector<std::vector<int32_t>> lists;
   for (int64_t row = 0; row < positions.shape[1]; ++row) {
     const int32_t* first = positions.As<int32_t>() + row * positions.shape[2];
     lists.emplace_back(first, first + count);
@@ -141,9 +149,15 @@ void DecodeAndCompare(const Case& c, int rank, Group& group, int size) {
   const ModelShard shard = ShardOf(c.model, rank, size);
   ModelHarness harness(c.model, shard, DummyWeights(c.model, shard, c.seed), *group.collectives,
                        {.num_tokens_max = 192, .num_slots = 4}, c.selection);
-  std::vector<Lists> found;
+  std::vector<std::vector<std::vector<int32_t>>> found;
   harness.Observe(
       [&](const FilterOutcome& outcome, const Stream&) { found.push_back(ListsOf(outcome)); });
+  // Measured steps, some of them run densely too, are like any other.
+  SelectionConfig measured = c.selection;
+  measured.mass_interval = size % 2;
+  measured.dense_interval = size % 2 * 2;
+  SelectionProbe probe(measured, c.model, harness.layers(), nullptr);
+  harness.Probe(&probe);
   TestSequence sequence{c.tokens};
   sequence.slot = 2;
   harness.Run({&sequence, c.prompt_len});
@@ -156,16 +170,20 @@ void DecodeAndCompare(const Case& c, int rank, Group& group, int size) {
         harness.Run({.sequence = &sequence, .num_tokens = 1, .decode = true, .selection = plan});
     ASSERT_EQ(found.size(), c.lists[step].size()) << "step " << step;
     for (size_t filter = 0; filter < found.size(); ++filter) {
-      Lists expected = c.lists[step][filter];
+      std::vector<std::vector<int32_t>> expected = c.lists[step][filter].rows;
       if (c.selection.scope == SelectionScope::kKvHead) {
         const Slice heads = shard.heads.kv_heads;
-        expected = Lists(expected.begin() + heads.begin, expected.begin() + heads.end());
+        expected = {expected.begin() + heads.begin, expected.begin() + heads.end()};
       }
       ASSERT_EQ(found[filter], expected) << "step " << step << ", filter " << filter;
+      if (measured.mass_interval == 0) continue;
+      EXPECT_NEAR(probe.measures().filters[filter].last, c.lists[step][filter].mass, kMassTolerance)
+          << "step " << step << ", filter " << filter;
     }
     EXPECT_LE(RelativeError(RowOf(logits, 0), c.logits[step]), kToleranceRelative)
         << "step " << step;
   }
+  EXPECT_EQ(probe.measures().agreement.tokens_total, size % 2 == 1 ? 3 : 0);
 }
 
 class SelectionParityTest : public testing::TestWithParam<Case> {};
