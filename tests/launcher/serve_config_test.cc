@@ -173,13 +173,27 @@ TEST(ServeConfig, EveryOptionIsDescribed) {
 
 // Every file of configs/ must be one that serve takes.
 TEST(ServeConfig, ShippedFiles) {
-  for (const char* name : {"smollm2-cpu", "smollm2-gpu", "smollm2-selection", "llama-3-8b",
-                           "llama-3-70b"}) {
+  struct Shipped {
+    const char* name;
+    int64_t num_layers;
+    std::vector<int32_t> filters;
+  };
+  for (const auto& [name, num_layers, filters] :
+       {Shipped{"smollm2-cpu", 30, {}}, Shipped{"smollm2-gpu", 30, {}},
+        Shipped{"smollm2-selection", 30, {3, 5, 17}},
+        Shipped{"llama-3-8b", 32, {2, 8, 18}},
+        Shipped{"llama-3-70b", 80, {4, 19, 41}}}) {
     const auto yaml = ReadYaml(std::string(TAMIS_SOURCE_DIR) + "/configs/" + name + ".yaml");
     ASSERT_TRUE(yaml.ok()) << yaml.status();
     std::vector<std::string> problems;
-    MakeServeConfig(*yaml, kModel, &problems);
+    const ServeConfig config = MakeServeConfig(*yaml, kModel, &problems);
     EXPECT_TRUE(problems.empty()) << name << ": " << problems.front();
+    EXPECT_EQ(config.selection.filter_layers, filters) << name;
+    EXPECT_EQ(SelectionConfigProblem(config.selection, num_layers, 131072), "") << name;
+    const int64_t max_model_len = config.model.max_model_len;
+    EXPECT_TRUE(filters.empty() || max_model_len == 0 ||
+                max_model_len > config.selection.min_context)
+        << name << " would never select";
   }
 }
 
