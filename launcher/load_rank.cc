@@ -126,9 +126,6 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
   worker.log = [](const std::string& line) { spdlog::info("{}", line); };
   worker.selection = config.selection;
   if (config.selection.debug_check) worker.observer = MakeSelectionCheck(control);
-  if (world.rank == 0) {
-    worker.selection_log = [](const std::string& line) { spdlog::info("{}", line); };
-  }
   worker.kv.block_tokens = config.cache.block_size;
   worker.kv.dtype = loaded.dtype;
   TAMIS_ASSIGN_OR_RETURN(loaded.scheduler, SizeCache(config, {model, shard, loaded.dtype}, worker,

@@ -8,7 +8,10 @@ double Mean(double sum, int64_t count) { return count > 0 ? sum / static_cast<do
 
 }  // namespace
 
-void FillSelectionInfo(const SelectionStats& stats, v1::SelectionInfo* info) {
+void FillSelectionInfo(const SelectionConfig& config, const SelectionStats& stats,
+                       v1::GetServerInfoResponse* response) {
+  if (!config.enabled()) return;
+  v1::SelectionInfo* info = response->mutable_selection();
   info->set_sparse_tokens_total(stats.counts.sparse_tokens_total);
   info->set_dense_tokens_total(stats.counts.dense_tokens_total);
   info->set_attended_tokens_total(stats.counts.attended_tokens_total);

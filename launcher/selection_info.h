@@ -2,11 +2,14 @@
 // The engine's numbers on selection as the info RPC has them.
 #pragma once
 
-#include "proto/selection_info.pb.h"
+#include "proto/tamis.pb.h"
+#include "runtime/model/selection_config.h"
 #include "runtime/model/selection_stats.h"
 
 namespace tamis {
 
-void FillSelectionInfo(const SelectionStats& stats, v1::SelectionInfo* info);
+// Nothing where no layer selects.
+void FillSelectionInfo(const SelectionConfig& config, const SelectionStats& stats,
+                       v1::GetServerInfoResponse* response);
 
 }  // namespace tamis

@@ -115,9 +115,7 @@ void FillInfo(const Engine& engine, const LoadedRank& loaded, const World& world
   info->set_uptime_ms(
       std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start).count());
   info->set_draining(engine.draining());
-  if (loaded.scheduler.selection.enabled()) {
-    FillSelectionInfo(stats.selection, info->mutable_selection());
-  }
+  FillSelectionInfo(loaded.scheduler.selection, stats.selection, info);
 }
 
 // The environment may hold a key, so that it need not be on a disk.

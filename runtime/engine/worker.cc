@@ -32,7 +32,7 @@ Worker::Worker(const WorkerConfig& config, const ModelConfig& model, const Model
                       ScratchBytes(model, shard, weights_.dtype, config.device, config.limits),
                       "scratch")),
       inputs_(config.limits, layers_.groups.num_groups, config.kv.block_tokens, config.device),
-      probe_(config.selection, model, layers_, config.selection_log),
+      probe_(config.selection, model, layers_, config.log),
       results_(act_, config.device),
       sampled_(static_cast<size_t>(config.limits.num_slots)) {
   const StepLimits& limits = config_.limits;

@@ -27,12 +27,11 @@ struct WorkerConfig {
   StepLimits limits;
   KvCacheConfig kv;
   SelectionConfig selection = {};
-  SelectionObserver observer = nullptr;         // sees every filter layer of every step
-  SelectionProbe::Log selection_log = nullptr;  // gets a line for each step that is measured
+  SelectionObserver observer = nullptr;  // sees every filter layer of every step
   DeviceKind device = DeviceKind::kCpu;
   bool assume_prefilled = false;  // for benchmarks: assume_prefilled.h
-  bool enforce_eager = false;  // no CUDA graphs
-  bool time_steps = false;     // keep StepTimes, on GPUs, for measurements
+  bool enforce_eager = false;     // no CUDA graphs
+  bool time_steps = false;        // keep StepTimes, on GPUs, for measurements
   std::function<void(const std::string&)> log = [](const std::string&) {};
 };
 

@@ -180,8 +180,7 @@ TEST(ServeConfig, ShippedFiles) {
   };
   for (const auto& [name, num_layers, filters] :
        {Shipped{"smollm2-cpu", 30, {}}, Shipped{"smollm2-gpu", 30, {}},
-        Shipped{"smollm2-selection", 30, {3, 5, 17}},
-        Shipped{"llama-3-8b", 32, {2, 8, 18}},
+        Shipped{"smollm2-selection", 30, {3, 5, 17}}, Shipped{"llama-3-8b", 32, {2, 8, 18}},
         Shipped{"llama-3-70b", 80, {4, 19, 41}}}) {
     const auto yaml = ReadYaml(std::string(TAMIS_SOURCE_DIR) + "/configs/" + name + ".yaml");
     ASSERT_TRUE(yaml.ok()) << yaml.status();
