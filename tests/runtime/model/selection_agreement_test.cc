@@ -10,11 +10,12 @@
 #include "gtest/gtest.h"
 #include "parallel/groups.h"
 #include "runtime/model/llama.h"
+#include "tests/support/thread_sanitizer.h"
 
 namespace tamis {
 namespace {
 
-constexpr int kCases = 10000;
+constexpr int kCases = kThreadSanitizer ? 500 : 10000;
 constexpr int64_t kHeads = 8;  // query heads, one KV head each unless said otherwise
 constexpr int64_t kSeqs = 2;
 constexpr int64_t kScoresMax = 61;
