@@ -71,8 +71,10 @@ part_agreement() {
 decode() {  # RANKS NAME MODEL CASES [FLAGS]
   local on=$1 name=$2 shapes=$3 cases=$4
   shift 4
+  local launch=(mpirun -n "$on")
+  [ "$on" -gt 1 ] || launch=()
   echo "== $name, $on rank(s)"
-  timeout 120 mpirun -n "$on" "$bin/tamis" bench decode --model "$shapes" --cases "$cases" \
+  timeout 120 "${launch[@]}" "$bin/tamis" bench decode --model "$shapes" --cases "$cases" \
     --json "$out/$name-$on.json" "$@" >"$out/$name-$on.txt" 2>&1 ||
     fail "$name on $on rank(s) ($out/$name-$on.txt)"
   grep -E "^\| [0-9b]|^tamis:" "$out/$name-$on.txt"
