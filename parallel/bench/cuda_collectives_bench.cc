@@ -250,7 +250,7 @@ class Bench {
     std::fflush(stdout);
   }
   void Put(const char* what, int64_t bytes, double us) {
-    if (table_.is_open()) table_ << what << ' ' << size() << ' ' << bytes << ' ' << us << '\n';
+    if (table_.is_open()) table_ << what << ' ' << size() << ' ' << bytes << ' ' << us << std::endl;
   }
 
   const MpiEnv& env_;
