@@ -94,12 +94,19 @@ struct Metrics::State final : prometheus::Collectable {
     waiting.Set(static_cast<double>(engine.requests_waiting));
     const double total = static_cast<double>(std::max<int64_t>(engine.kv_blocks_total, 1));
     cache_usage.Set(static_cast<double>(engine.kv_blocks_total - engine.kv_blocks_free) / total);
-    const double more = static_cast<double>(engine.requests_preempted_total) - preemptions.Value();
-    if (more > 0) preemptions.Increment(more);
+    Raise(preemptions, engine.requests_preempted_total);
+    Raise(attended_tokens, engine.selection.counts.attended_tokens_total);
+    Raise(context_tokens, engine.selection.counts.context_tokens_total);
     for (const auto& [rank, age_s] : now.heartbeat_ages_s) {
       heartbeat_ages.Add({{"rank", std::to_string(rank)}}).Set(age_s);
     }
     return registry.Collect();
+  }
+
+  // To a total that was counted elsewhere.
+  static void Raise(Counter& counter, int64_t total) {
+    const double more = static_cast<double>(total) - counter.Value();
+    if (more > 0) counter.Increment(more);
   }
 
   Counter& Success(FinishReason reason) {
@@ -124,6 +131,12 @@ struct Metrics::State final : prometheus::Collectable {
       make.MakeGauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.");
   Counter& preemptions =
       make.MakeCounter("vllm:num_preemptions_total", "Cumulative number of preemptions.");
+  Counter& attended_tokens =
+      make.MakeCounter("tamis:selection_attended_tokens_total",
+                       "Tokens that sparse layers attended to, over the tokens decoded sparsely.");
+  Counter& context_tokens =
+      make.MakeCounter("tamis:selection_context_tokens_total",
+                       "Tokens that they would have attended to if decoded densely.");
   Counter& prompt_tokens =
       make.MakeCounter("vllm:prompt_tokens_total", "Number of prompt tokens processed.");
   Counter& generation_tokens =

@@ -95,6 +95,8 @@ TEST_F(MetricsTest, ReadsGaugesWhenAsked) {
   snapshot_.engine.kv_blocks_total = 8;
   snapshot_.engine.kv_blocks_free = 6;
   snapshot_.engine.requests_preempted_total = 4;
+  snapshot_.engine.selection.counts.attended_tokens_total = 20;
+  snapshot_.engine.selection.counts.context_tokens_total = 300;
   snapshot_.heartbeat_ages_s = {{1, 0.5}};
   Get(metrics_->port());
   snapshot_.engine.requests_preempted_total = 5;
@@ -103,6 +105,8 @@ TEST_F(MetricsTest, ReadsGaugesWhenAsked) {
   EXPECT_THAT(text, HasSubstr(Line("vllm:num_requests_waiting", "2")));
   EXPECT_THAT(text, HasSubstr(Line("vllm:kv_cache_usage_perc", "0.25")));
   EXPECT_THAT(text, HasSubstr(Line("vllm:num_preemptions_total", "5")));
+  EXPECT_THAT(text, HasSubstr(Line("tamis:selection_attended_tokens_total", "20")));
+  EXPECT_THAT(text, HasSubstr(Line("tamis:selection_context_tokens_total", "300")));
   EXPECT_THAT(text, HasSubstr(Line("tamis:rank_heartbeat_age_seconds", "0.5", ",rank=\"1\"")));
 }
 
