@@ -51,5 +51,6 @@ void BenchDecodeAttention(Bench& bench);
 void BenchPrefillAttention(Bench& bench);
 void BenchMatMul(Bench& bench);
 void BenchSmallOps(Bench& bench);
+void BenchDecodeLayer(Bench& bench);
 
 }  // namespace tamis::bench

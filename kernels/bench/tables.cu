@@ -16,7 +16,8 @@ std::vector<Table> Tables() {
   return {{"decode", BenchDecodeAttention},
           {"prefill", BenchPrefillAttention},
           {"matmul", BenchMatMul},
-          {"small", BenchSmallOps}};
+          {"small", BenchSmallOps},
+          {"layer", BenchDecodeLayer}};
 }
 
 }  // namespace
