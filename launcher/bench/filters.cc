@@ -27,19 +27,27 @@ ScoreKind ScoreOf(const std::string& name) {
   return ScoreKind::kRawMax;
 }
 
-// Everything that decides what is measured, and the texts by their ids.
-std::string Fingerprint(const FiltersFlags& flags, const std::vector<LabText>& texts) {
+// The texts [begin, end) by their ids.
+std::string HashOf(const std::vector<LabText>& texts, size_t begin, size_t end) {
   uint64_t hash = 1469598103934665603u;  // FNV-1a
-  for (const LabText& text : texts) {
-    for (const int32_t token : text.tokens) {
+  for (size_t i = begin; i < end; ++i) {
+    for (const int32_t token : texts[i].tokens) {
       hash = (hash ^ static_cast<uint32_t>(token)) * 1099511628211u;
     }
   }
-  return absl::StrCat(flags.lab.model.substr(flags.lab.model.rfind('/') + 1), " texts ",
-                      absl::Hex(hash), " lens ", absl::StrJoin(flags.lab.context_lens, ","),
-                      " decode ", flags.lab.decode_tokens, " wait ", flags.wait_layers, " score ",
-                      flags.score, " budget ", flags.budget, " sinks ", flags.sinks, " recents ",
-                      flags.recents, " similarity ", flags.similarity_steps);
+  return absl::StrCat(absl::Hex(hash));
+}
+
+// Everything that decides what is measured.
+FiltersState::Fingerprints FingerprintsOf(const FiltersFlags& flags,
+                                          const std::vector<LabText>& texts, size_t num_search) {
+  const std::string search = absl::StrCat(
+      flags.lab.model.substr(flags.lab.model.rfind('/') + 1), " texts ",
+      HashOf(texts, 0, num_search), " lens ", absl::StrJoin(flags.lab.context_lens, ","),
+      " decode ", flags.lab.decode_tokens, " wait ", flags.wait_layers, " score ", flags.score,
+      " budget ", flags.budget, " sinks ", flags.sinks, " recents ", flags.recents);
+  return {search, HashOf(texts, num_search, texts.size()),
+          absl::StrCat("steps ", flags.similarity_steps)};
 }
 
 class FiltersBench {
@@ -111,7 +119,8 @@ absl::Status FiltersBench::Prepare() {
   if (num_search_ == 0) {
     return absl::InvalidArgumentError("--texts: none is longer than the least of --context-lens");
   }
-  state_ = std::make_unique<FiltersState>(flags_.state_path, Fingerprint(flags_, texts));
+  state_ = std::make_unique<FiltersState>(flags_.state_path,
+                                          FingerprintsOf(flags_, texts, num_search_texts));
   return state_->Load();
 }
 

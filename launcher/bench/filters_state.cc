@@ -42,15 +42,21 @@ absl::Status FiltersState::Load() {
                                                    "; remove it to search from the start"));
   };
   if (!state.is_object() || !state.contains("fingerprint")) return damaged("not a state file");
-  if (state.at("fingerprint") != fingerprint_) return damaged("of other settings or texts");
+  if (state.at("fingerprint") != fingerprints_.search) {
+    return damaged("of other settings or texts");
+  }
   try {
-    similarity.held = state.at("similarity").get<std::vector<double>>();
+    if (state.at("similarity_fingerprint") == fingerprints_.similarity) {
+      similarity.held = state.at("similarity").get<std::vector<double>>();
+    }
     while (similarity.num_layers * similarity.num_layers <
            static_cast<int64_t>(similarity.held.size())) {
       ++similarity.num_layers;
     }
     ReadAll(state.at("search"), &search);
-    ReadAll(state.at("held_out"), &held_out);
+    if (state.at("held_out_fingerprint") == fingerprints_.held_out) {
+      ReadAll(state.at("held_out"), &held_out);
+    }
   } catch (const nlohmann::json::exception& error) {
     return damaged(error.what());
   }
@@ -59,7 +65,9 @@ absl::Status FiltersState::Load() {
 
 absl::Status FiltersState::Save() const {
   if (path_.empty()) return absl::OkStatus();
-  const nlohmann::json state = {{"fingerprint", fingerprint_},
+  const nlohmann::json state = {{"fingerprint", fingerprints_.search},
+                                {"held_out_fingerprint", fingerprints_.held_out},
+                                {"similarity_fingerprint", fingerprints_.similarity},
                                 {"similarity", similarity.held},
                                 {"search", AllJson(search)},
                                 {"held_out", AllJson(held_out)}};

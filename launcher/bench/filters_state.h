@@ -23,9 +23,15 @@ struct FilterFigures {
 
 class FiltersState {
  public:
-  // `path` may be empty: nothing is kept. `fingerprint` says what was measured with which settings.
-  FiltersState(std::string path, std::string fingerprint)
-      : path_(std::move(path)), fingerprint_(std::move(fingerprint)) {}
+  // What was measured, with which settings, on which texts. Another search is another state; other
+  // held-out texts or similarity steps only make those figures be measured anew.
+  struct Fingerprints {
+    std::string search, held_out, similarity;
+  };
+
+  // `path` may be empty: nothing is kept.
+  FiltersState(std::string path, Fingerprints fingerprints)
+      : path_(std::move(path)), fingerprints_(std::move(fingerprints)) {}
 
   // Reads the file if there is one. An error if it is damaged, or of other settings.
   absl::Status Load();
@@ -36,7 +42,7 @@ class FiltersState {
 
  private:
   std::string path_;
-  std::string fingerprint_;
+  Fingerprints fingerprints_;
 };
 
 nlohmann::json FiguresJson(const std::vector<int32_t>& filters, const FilterFigures& figures);

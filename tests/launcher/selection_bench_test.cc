@@ -40,7 +40,7 @@ class SelectionBenchTest : public ::testing::Test {
     lab_.texts = {source + "/runtime/README.md", source + "/LICENSE"};
     lab_.context_lens = {160, 320};
     lab_.decode_tokens = 6;
-    lab_.rows = 16;
+    lab_.rows = 128;
     lab_.chunk_tokens = 64;
     lab_.threads = 1;
     lab_.json_path = folder_ / "report.json";
@@ -67,13 +67,14 @@ TEST_F(SelectionBenchTest, QualityReportsEveryCell) {
   flags.recents = 8;
   flags.free_tokens = 4;
   flags.probe_steps = 2;
-  flags.task_samples = 4;
+  flags.task_samples = 2;
+  flags.factors = {"budget", "scope", "wait", "baseline", "filters"};
   flags.task_lens = {250};
   flags.lab.texts.pop_back();
   ASSERT_EQ(RunQualityBench(flags, nullptr, nullptr), 0);
   const nlohmann::json report = Report();
   EXPECT_EQ(report.at("texts").size(), 1u);
-  EXPECT_GT(report.at("cells").size(), 25u);
+  EXPECT_GT(report.at("cells").size(), 12u);
   EXPECT_LE(report.at("cells").size(), kQualityCellsMax);
   double base_kl[2] = {};
   for (const nlohmann::json& cell : report.at("cells")) {
@@ -88,7 +89,7 @@ TEST_F(SelectionBenchTest, QualityReportsEveryCell) {
     }
     for (const char* kind : {"needle", "multi_needle", "two_stage"}) {
       const nlohmann::json& task = cell.at("tasks").at(kind);
-      EXPECT_EQ(task.at("cases"), 4);
+      EXPECT_EQ(task.at("cases"), 2);
       EXPECT_LT(task.at("answer_log_probability").get<double>(), 0.0);
     }
     EXPECT_EQ(cell.at("recall").size(), 6u);
@@ -127,6 +128,12 @@ TEST_F(SelectionBenchTest, FiltersAreFoundAndASearchGoesOn) {
   EXPECT_EQ(second.at("similarity"), first.at("similarity"));
   EXPECT_EQ(second.at("results").at(1).at("search").at("filter_layers"),
             (std::vector<int>{2, 4}));
+  // Other held-out texts are measured, and the search still goes on.
+  flags.held_out = {std::string(TAMIS_SOURCE_DIR) + "/runtime/model/README.md"};
+  ASSERT_EQ(RunFiltersBench(flags, nullptr, nullptr), 0);
+  const nlohmann::json third = Report();
+  EXPECT_EQ(third.at("results").at(1).at("search"), second.at("results").at(1).at("search"));
+  EXPECT_NE(third.at("results").at(1).at("held_out"), second.at("results").at(1).at("held_out"));
   // A state of other settings is refused.
   flags.budget = 0.25;
   EXPECT_EQ(RunFiltersBench(flags, nullptr, nullptr), 2);
