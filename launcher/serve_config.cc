@@ -33,7 +33,8 @@ bool ReadValue(const YAML::Node& node, std::string* value) {
 // What no single option can check.
 void CheckTogether(const ServeConfig& config, std::vector<std::string>* problems) {
   if (config.model.path.empty()) problems->push_back("--model: not given, and it is required");
-  if (config.schedule.max_num_batched_tokens < config.schedule.max_num_seqs) {
+  if (config.schedule.max_num_batched_tokens > 0 &&
+      config.schedule.max_num_batched_tokens < config.schedule.max_num_seqs) {
     problems->push_back(
         absl::StrCat("--max-num-batched-tokens: ", config.schedule.max_num_batched_tokens,
                      "; allowed is at least --max-num-seqs (", config.schedule.max_num_seqs, ")"));

@@ -39,7 +39,7 @@ struct ServeConfig {
   } cache;
   struct Schedule {
     int64_t max_num_seqs = 16;
-    int64_t max_num_batched_tokens = 512;
+    int64_t max_num_batched_tokens = 0;
     int64_t max_waiting = 256;
   } schedule;
   SelectionConfig selection;

@@ -82,8 +82,9 @@ void AddScheduleOptions(std::vector<ServeOption>* options) {
       "max-num-seqs", "sequences that run together (default 16)",
       [](Config& c) -> int64_t& { return c.schedule.max_num_seqs; }, 1, 4096));
   options->push_back(Number<int64_t>(
-      "max-num-batched-tokens", "tokens in one step, at least --max-num-seqs (default 512)",
-      [](Config& c) -> int64_t& { return c.schedule.max_num_batched_tokens; }, 1, kTokensMax));
+      "max-num-batched-tokens",
+      "tokens in one step, at least --max-num-seqs (default 0 = auto: 512 on CPUs, 8192 on GPUs)",
+      [](Config& c) -> int64_t& { return c.schedule.max_num_batched_tokens; }, 0, kTokensMax));
   options->push_back(Number<int64_t>(
       "max-waiting", "requests that may wait; more are refused (default 256)",
       [](Config& c) -> int64_t& { return c.schedule.max_waiting; }, 1, 1 << 20));

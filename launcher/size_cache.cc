@@ -16,6 +16,17 @@ namespace {
 
 constexpr double kGpuMemoryUtilization = 0.9;  // unless given
 constexpr int64_t kMiB = int64_t{1} << 20;
+// Unless given. Longer steps make prompts no faster, and decoding sequences wait for them.
+constexpr int64_t kCpuStepTokens = 512, kGpuStepTokens = 8192;
+
+int64_t StepTokens(const ServeConfig& config, const ModelConfig& model, DeviceKind device) {
+  const int64_t seqs = config.schedule.max_num_seqs;
+  if (config.schedule.max_num_batched_tokens > 0) return config.schedule.max_num_batched_tokens;
+  if (device == DeviceKind::kCpu) return std::max(seqs, kCpuStepTokens);
+  const int64_t given = config.model.max_model_len;
+  const int64_t longest = given > 0 ? given : model.max_positions;
+  return std::max(seqs, std::min(kGpuStepTokens, seqs * longest));  // no more can ever run
+}
 
 // What this rank may take of its GPU, all in all. What is in use already is not ours.
 int64_t GpuBytes(const ServeConfig& config, const ChosenDevice& device) {
@@ -70,7 +81,7 @@ absl::StatusOr<SchedulerConfig> SizeCache(const ServeConfig& config, const RankM
                                           const World& world, Control& control) {
   SchedulerConfig scheduler;
   scheduler.max_num_seqs = config.schedule.max_num_seqs;
-  scheduler.max_num_batched_tokens = config.schedule.max_num_batched_tokens;
+  scheduler.max_num_batched_tokens = StepTokens(config, rank.model, device.kind);
   scheduler.max_waiting = config.schedule.max_waiting;
   scheduler.block_tokens = config.cache.block_size;
   scheduler.selection = config.selection;

@@ -7,6 +7,7 @@
 #include "kernels/check.h"
 #include "kernels/trace.h"
 #include "runtime/engine/assume_prefilled.h"
+#include "runtime/model/tune_products.h"
 
 namespace tamis {
 namespace {
@@ -46,6 +47,7 @@ Worker::Worker(const WorkerConfig& config, const ModelConfig& model, const Model
   host_step_.Reserve(limits, inputs_.blocks_max());
 
   if (config.device == DeviceKind::kCpu) return;
+  TuneProducts(weights_, shard_, act_, scratch_, stream_);
   if (config.time_steps) timer_ = StepTimer(config.device);
   const auto queue = [this](const StepInputs& inputs) { Queue(inputs, false); };
   WarmUpPrefill(limits, inputs_, layers_.groups.num_groups, stream_, queue);
