@@ -49,6 +49,7 @@ class Bench {
 
 void BenchDecodeAttention(Bench& bench);
 void BenchPrefillAttention(Bench& bench);
+void BenchTunedMatMul(Bench& bench);
 void BenchMatMul(Bench& bench);
 void BenchSmallOps(Bench& bench);
 void BenchDecodeLayer(Bench& bench);

@@ -7,6 +7,7 @@
 //
 // A negative CHUNK leaves the products at cuBLASLt's first guess; products once tuned stay so.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -223,7 +224,13 @@ int Run(int argc, char** argv) {
     const int64_t chunk = std::clamp<int64_t>(std::abs(wanted), 1, context);
     const Rows buffers = MakeRows(bench, chunk);
     const Prompt prompt = MakePrompt(bench, context, chunk);
-    if (wanted > 0) Tune(bench, model, buffers);
+    if (wanted > 0) {
+      const auto begin = std::chrono::steady_clock::now();
+      Tune(bench, model, buffers);
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+      std::printf("tuning products up to %lld rows: %.2f s\n", static_cast<long long>(chunk),
+                  took.count());
+    }
     Prompt warm_up = prompt;  // the first chunk alone: modules load, products choose algorithms
     warm_up.context = chunk;
     for (Prompt run : {warm_up, prompt}) {
