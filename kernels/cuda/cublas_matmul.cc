@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <limits>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -195,6 +195,15 @@ bool RunProduct(const Library& library, Product& product, const cublasLtMatmulAl
                         stream.cuda()) == CUBLAS_STATUS_SUCCESS;
 }
 
+void RunInPieces(int64_t piece_rows, const TensorView& out, const ConstTensorView& a,
+                 const ConstTensorView& weight, const TensorView& workspace, const Stream& stream) {
+  const int64_t rows = a.shape[0];
+  for (int64_t begin = 0; begin < rows; begin += piece_rows) {
+    const int64_t count = std::min(piece_rows, rows - begin);
+    CublasMatMul(Rows(out, begin, count), Rows(a, begin, count), weight, workspace, stream);
+  }
+}
+
 }  // namespace
 
 void CublasMatMul(const TensorView& out, const ConstTensorView& a, const ConstTensorView& weight,
@@ -204,11 +213,7 @@ void CublasMatMul(const TensorView& out, const ConstTensorView& a, const ConstTe
   const Plan plan = library.PlanOf(product, KeyOf(out, a, weight));
   const int64_t rows = a.shape[0];
   if (plan.piece_rows > 0 && plan.piece_rows < rows) {
-    for (int64_t begin = 0; begin < rows; begin += plan.piece_rows) {
-      const int64_t count = std::min(plan.piece_rows, rows - begin);
-      CublasMatMul(Rows(out, begin, count), Rows(a, begin, count), weight, workspace, stream);
-    }
-    return;
+    return RunInPieces(plan.piece_rows, out, a, weight, workspace, stream);
   }
   CHECK(RunProduct(library, product, plan.algorithm, out, a, weight, workspace, stream))
       << "cuBLASLt: product of " << rows << " x " << weight.shape[0] << " x " << a.shape[1];
@@ -219,66 +224,71 @@ namespace {
 constexpr int kCandidatesMax = 16;
 constexpr int kMeasurements = 5;
 // Another way must be this much faster than the library's first guess to be worth the difference.
-constexpr double kWorthwhile = 0.98;
+constexpr double kWorthwhile = 0.97;
 constexpr int64_t kPieceRowsMin = 512;
 
-// Median microseconds of one product, a few in a row; infinite if the algorithm does not run.
-double MeasureUs(const Library& library, Product& product, const cublasLtMatmulAlgo_t& algorithm,
-                 const TensorView& out, const ConstTensorView& a,
-                 const std::vector<ConstTensorView>& weights, const TensorView& workspace,
-                 const Stream& stream) {
-  const auto run = [&](int i) {
-    return RunProduct(library, product, algorithm, out, a,
-                      weights[static_cast<size_t>(i) % weights.size()], workspace, stream);
-  };
-  if (!run(0)) return std::numeric_limits<double>::infinity();
-  const int calls = a.shape[0] >= 2048 ? 2 : 8;
+// One way to compute a product, and how long it took.
+struct Way {
+  Plan plan;
+  std::vector<double> us;
+
+  double Median() const {
+    std::vector<double> sorted = us;
+    std::sort(sorted.begin(), sorted.end());
+    return sorted[sorted.size() / 2];
+  }
+};
+
+double MeasureUs(int calls, const Stream& stream, const std::function<void(int)>& run) {
   cudaEvent_t begin = nullptr, end = nullptr;
   CheckCuda(cudaEventCreate(&begin));
   CheckCuda(cudaEventCreate(&end));
-  std::array<double, kMeasurements> times;
-  for (double& time : times) {
-    CheckCuda(cudaEventRecord(begin, stream.cuda()));
-    for (int i = 0; i < calls; ++i) run(i);
-    CheckCuda(cudaEventRecord(end, stream.cuda()));
-    CheckCuda(cudaEventSynchronize(end));
-    float ms = 0;
-    CheckCuda(cudaEventElapsedTime(&ms, begin, end));
-    time = 1000.0 * static_cast<double>(ms) / calls;
-  }
+  CheckCuda(cudaEventRecord(begin, stream.cuda()));
+  for (int i = 0; i < calls; ++i) run(i);
+  CheckCuda(cudaEventRecord(end, stream.cuda()));
+  CheckCuda(cudaEventSynchronize(end));
+  float ms = 0;
+  CheckCuda(cudaEventElapsedTime(&ms, begin, end));
   CheckCuda(cudaEventDestroy(begin));
   CheckCuda(cudaEventDestroy(end));
-  std::sort(times.begin(), times.end());
-  return times[kMeasurements / 2];
+  return 1000.0 * static_cast<double>(ms) / calls;
 }
 
 }  // namespace
 
-double TuneCublasMatMul(const TensorView& out, const ConstTensorView& a,
-                        const std::vector<ConstTensorView>& weights, double us_of_half,
-                        const TensorView& workspace, const Stream& stream) {
+void TuneCublasMatMul(const TensorView& out, const ConstTensorView& a,
+                      const std::vector<ConstTensorView>& weights, const TensorView& workspace,
+                      const Stream& stream) {
   Library& library = LibraryOfDevice();
   Product product(out, a, weights.front());
   const Key key = KeyOf(out, a, weights.front());
   const int64_t rows = a.shape[0];
-  Plan best;
-  double best_us = std::numeric_limits<double>::infinity();
-  for (const auto& algorithm : Candidates(library.handle(), product, key, kCandidatesMax)) {
-    const double us = MeasureUs(library, product, algorithm, out, a, weights, workspace, stream);
-    const double worthwhile = best_us == std::numeric_limits<double>::infinity() ? 1 : kWorthwhile;
-    if (us < worthwhile * best_us) {
-      best = {algorithm};
-      best_us = us;
+  const auto run = [&](const Plan& plan, int i) {
+    const ConstTensorView& weight = weights[static_cast<size_t>(i) % weights.size()];
+    if (plan.piece_rows == 0) {
+      return RunProduct(library, product, plan.algorithm, out, a, weight, workspace, stream);
     }
+    RunInPieces(plan.piece_rows, out, a, weight, workspace, stream);
+    return true;
+  };
+  std::vector<Way> ways;
+  for (const auto& algorithm : Candidates(library.handle(), product, key, kCandidatesMax)) {
+    if (run({algorithm}, 0)) ways.push_back({{algorithm}, {}});
   }
   // Large products can be slower than their halves one after the other: tiles then come from memory
-  // more often.
-  if (rows % 2 == 0 && rows / 2 >= kPieceRowsMin && 2 * us_of_half < kWorthwhile * best_us) {
-    best.piece_rows = rows / 2;
-    best_us = 2 * us_of_half;
+  // more often. The halves have been tuned before.
+  if (rows % 2 == 0 && rows / 2 >= kPieceRowsMin) ways.push_back({{{}, rows / 2}, {}});
+  CHECK(!ways.empty()) << "no candidate of cuBLASLt runs";
+  // In rounds, so that a card that gets warmer, and slower, is no way's advantage.
+  for (int round = 0; round < kMeasurements; ++round) {
+    for (Way& way : ways) {
+      way.us.push_back(MeasureUs(rows >= 2048 ? 2 : 8, stream, [&](int i) { run(way.plan, i); }));
+    }
   }
-  library.Keep(key, best);
-  return best_us;
+  const auto best = std::min_element(
+      ways.begin(), ways.end(), [](const Way& x, const Way& y) { return x.Median() < y.Median(); });
+  const bool worthwhile = best->Median() < kWorthwhile * ways.front().Median();
+  library.Keep(key, worthwhile ? best->plan : ways.front().plan);
 }
 
 bool CublasMatMulTuned(const TensorView& out, const ConstTensorView& a,

@@ -2,7 +2,6 @@
 // MatMul: chooses between our kernel for few rows and cuBLASLt. The choice depends on shapes and
 // addresses only, so a captured graph and an eager step compute the same bits.
 #include <algorithm>
-#include <limits>
 
 #include "kernels/backends.h"
 #include "kernels/cuda/matmul.h"
@@ -42,14 +41,13 @@ void TuneMatMul(TensorView out, TensorView a, const std::vector<ConstTensorView>
       scratch.Take({static_cast<int64_t>(kCublasWorkspaceBytes / 4)}, DType::kF32);
   FillWithWeights(a, weights.front(), stream);
   const int64_t rows_max = a.shape[0];
-  double us = std::numeric_limits<double>::infinity();  // of the power of two before
   for (int64_t bucket = 1;; bucket *= 2) {
     const int64_t rows = std::min(bucket, rows_max);
     const ConstTensorView some = Rows(ConstTensorView(a), 0, rows);
     const TensorView into = Rows(out, 0, rows);
     if (!FitsSkinnyMatMul(some, weights.front()) &&
         !CublasMatMulTuned(into, some, weights.front())) {
-      us = TuneCublasMatMul(into, some, weights, us, workspace, stream);
+      TuneCublasMatMul(into, some, weights, workspace, stream);
     }
     if (bucket >= rows_max) return;
   }

@@ -16,11 +16,11 @@ constexpr size_t kCublasWorkspaceBytes = size_t{32} << 20;
 void CublasMatMul(const TensorView& out, const ConstTensorView& a, const ConstTensorView& weight,
                   const TensorView& workspace, const Stream& stream);
 
-// Measures the library's candidates for this product and two products of half the rows, which take
-// `us_of_half` each; keeps the fastest for row counts down to half. Returns microseconds. Waits.
-double TuneCublasMatMul(const TensorView& out, const ConstTensorView& a,
-                        const std::vector<ConstTensorView>& weights, double us_of_half,
-                        const TensorView& workspace, const Stream& stream);
+// Measures the library's candidates for this product, and two products of half the rows; keeps the
+// fastest for row counts down to half. Halves first. Waits.
+void TuneCublasMatMul(const TensorView& out, const ConstTensorView& a,
+                      const std::vector<ConstTensorView>& weights, const TensorView& workspace,
+                      const Stream& stream);
 // Whether that was done for such a product.
 bool CublasMatMulTuned(const TensorView& out, const ConstTensorView& a,
                        const ConstTensorView& weight);
