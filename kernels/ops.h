@@ -94,9 +94,8 @@ void RopeAndStoreKv(TensorView qkv,               // float [T, (Nq_local + 2 * N
                     int64_t q_heads_local, const Stream& stream);
 
 // Causal attention of prefill chunks over the paged context. Row t of sequence s attends to its
-// first context_lens[s] - (query_starts[s + 1] - 1 - t) tokens, and its bits depend on its own
-// query and context alone. On CPUs, partials per kAttentionChunkTokens as in DecodeAttention, so
-// that it equals the decoded row; on GPUs, tiles of another size. scale = 1/sqrt(D) in this file.
+// first context_lens[s] - (query_starts[s + 1] - 1 - t) tokens; its bits depend on them and on its
+// query alone (on CPUs they equal DecodeAttention's). scale = 1/sqrt(D) everywhere in this file.
 void PrefillAttention(TensorView out,     // float [T, Nq_local * D]
                       ConstTensorView q,  // float [T, Nq_local * D], may have a row stride
                       const KvPages& pages, const PrefillBatch& batch, float scale,

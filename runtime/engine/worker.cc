@@ -7,7 +7,6 @@
 #include "kernels/check.h"
 #include "kernels/trace.h"
 #include "runtime/engine/assume_prefilled.h"
-#include "runtime/model/tune_products.h"
 
 namespace tamis {
 namespace {
@@ -39,10 +38,9 @@ Worker::Worker(const WorkerConfig& config, const ModelConfig& model, const Model
   const StepLimits& limits = config_.limits;
   CHECK_EQ(limits.logit_rows_max, limits.num_slots) << "every slot may sample in one step";
   const size_t num_groups = static_cast<size_t>(layers_.groups.num_groups);
-  const size_t num_slots = static_cast<size_t>(limits.num_slots);
-  slots_.resize(num_slots);
-  tables_.assign(num_groups,
-                 std::vector<int32_t>(num_slots * static_cast<size_t>(inputs_.blocks_max()), 0));
+  slots_.resize(static_cast<size_t>(limits.num_slots));
+  tables_.assign(num_groups, std::vector<int32_t>(
+                                 slots_.size() * static_cast<size_t>(inputs_.blocks_max()), 0));
   host_step_.groups.resize(num_groups);
   host_step_.Reserve(limits, inputs_.blocks_max());
 

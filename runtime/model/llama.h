@@ -57,6 +57,11 @@ size_t ScratchBytes(const ModelConfig& config, const ModelShard& shard, DType dt
 Activations AllocateActivations(const ModelConfig& config, const ModelShard& shard, DType dtype,
                                 DeviceKind device, const StepLimits& limits);
 
+// TuneMatMul for every product of a step, at all row counts that the activations have room for.
+// Before the first step: overwrites activations, and waits. Nothing on CPUs.
+void TuneProducts(const ModelWeights& weights, const ModelShard& shard, Activations& act,
+                  Scratch& scratch, const Stream& stream);
+
 // What the forward pass composes; all outlive the call.
 struct LlamaContext {
   const ModelConfig& config;

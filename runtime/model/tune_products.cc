@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "runtime/model/tune_products.h"
-
+// Measuring, at start-up, how the model's products are best computed.
 #include <algorithm>
 #include <vector>
 
 #include "kernels/tune_matmul.h"
+#include "runtime/model/llama.h"
 
 namespace tamis {
 
