@@ -85,6 +85,11 @@ args:
   value: /tmp
 - name: OMPI_MCA_btl_vader_single_copy_mechanism
   value: none
+{{- /* The image has no ssh, and mpirun looks for it even when it has no other host. */}}
+- name: OMPI_MCA_plm_rsh_agent
+  value: /bin/false
+- name: PRTE_MCA_plm_ssh_agent
+  value: /bin/false
 {{- if eq $v.device "cpu" }}
 - name: OMPI_MCA_mpi_yield_when_idle
   value: "1"
