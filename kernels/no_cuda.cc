@@ -42,6 +42,10 @@ void FilterAttention(TensorView, TensorView, View, const KvPages&, const DecodeB
                      const Stream&) {
   NoCuda("FilterAttention");
 }
+void FilterScores(TensorView, View, const KvPages&, const DecodeBatch&, const CandidateView&,
+                  ScoreKind, ops::LseScope, float, Scratch&, const Stream&) {
+  NoCuda("FilterScores");
+}
 void GatherAttention(TensorView, View, const KvRows&, View, const SelectionView&,
                      const DecodeBatch&, float, Scratch&, const Stream&) {
   NoCuda("GatherAttention");

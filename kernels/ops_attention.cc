@@ -21,6 +21,16 @@ void CheckQueries(OpCheck& check, const TensorView& out, const ConstTensorView& 
   check.Multiple(width, head_dim * kv_heads_local, "Nkv_local * D");
 }
 
+void CheckScores(OpCheck& check, const TensorView& scores, Size& S, const DecodeBatch& batch,
+                 const CandidateView& candidates, int64_t kv_heads_local) {
+  Size Hs("Hs"), n_max("n_max");
+  check.Typed(scores, DType::kF32, "scores", {&S, &Hs, &n_max});
+  check.That(Hs.value == 1 || Hs.value == kv_heads_local, "Hs is 1 or Nkv_local");
+  check.AtLeast(n_max, batch.context_len_max, "context_len_max");
+  check.Typed(candidates.begin, DType::kI32, "candidates.begin", {&S});
+  check.Typed(candidates.end, DType::kI32, "candidates.end", {&S});
+}
+
 void CheckSelectionRows(OpCheck& check, const Size& Hs, int64_t kv_heads_local) {
   check.That(Hs.value == 1 || Hs.value == kv_heads_local, "Hs is 1 or Nkv_local");
 }
@@ -77,18 +87,29 @@ void FilterAttention(TensorView out, TensorView scores, ConstTensorView q, const
                      const DecodeBatch& batch, const CandidateView& candidates, ScoreKind kind,
                      LseScope lse_scope, float scale, Scratch& scratch, const Stream& stream) {
   OpCheck check("FilterAttention", stream);
-  Size S("S"), Hs("Hs"), n_max("n_max");
+  Size S("S");
   check.Pages(pages, "pages");
   CheckQueries(check, out, q, S, pages.head_dim, pages.kv_heads_local);
   CheckDecodeBatch(check, batch, S);
-  check.Typed(scores, DType::kF32, "scores", {&S, &Hs, &n_max});
-  CheckSelectionRows(check, Hs, pages.kv_heads_local);
-  check.AtLeast(n_max, batch.context_len_max, "context_len_max");
-  check.Typed(candidates.begin, DType::kI32, "candidates.begin", {&S});
-  check.Typed(candidates.end, DType::kI32, "candidates.end", {&S});
+  CheckScores(check, scores, S, batch, candidates, pages.kv_heads_local);
   check.That(!IsWindowScore(kind), "kind is not a window score");
   Pick(stream, cpu::FilterAttention, cuda::FilterAttention)(
       out, scores, q, pages, batch, candidates, kind, lse_scope, scale, scratch, stream);
+}
+
+void FilterScores(TensorView scores, ConstTensorView q, const KvPages& pages,
+                  const DecodeBatch& batch, const CandidateView& candidates, ScoreKind kind,
+                  LseScope lse_scope, float scale, Scratch& scratch, const Stream& stream) {
+  OpCheck check("FilterScores", stream);
+  Size S("S"), width("Nq_local * D");
+  check.Pages(pages, "pages");
+  check.FloatRows(q, "q", {&S, &width});
+  check.Multiple(width, pages.head_dim * pages.kv_heads_local, "Nkv_local * D");
+  CheckDecodeBatch(check, batch, S);
+  CheckScores(check, scores, S, batch, candidates, pages.kv_heads_local);
+  check.That(!IsWindowScore(kind), "kind is not a window score");
+  Pick(stream, cpu::FilterScores, cuda::FilterScores)(scores, q, pages, batch, candidates, kind,
+                                                      lse_scope, scale, scratch, stream);
 }
 
 void GatherAttention(TensorView out, ConstTensorView q, const KvRows& rows,

@@ -51,6 +51,7 @@ void BenchDecodeAttention(Bench& bench);
 void BenchPrefillAttention(Bench& bench);
 void BenchTunedMatMul(Bench& bench);
 void BenchMatMul(Bench& bench);
+void BenchSelection(Bench& bench);
 void BenchSmallOps(Bench& bench);
 void BenchDecodeLayer(Bench& bench);
 

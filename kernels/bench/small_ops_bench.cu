@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elementwise ops, sampling and top-k at Llama-3-8B's shapes: launch-bound in decoding, so the
+// Elementwise ops and sampling at Llama-3-8B's shapes: launch-bound in decoding, so the
 // microseconds matter, and memory-bound in prefill. Bytes: see each op's file.
 #include "kernels/bench/harness.h"
 #include "kernels/ops.h"
@@ -78,35 +78,16 @@ void Sampling(Bench& bench, int64_t sequences, float temperature, int32_t top_k,
   bench.Release();
 }
 
-void Selecting(Bench& bench, int64_t sequences, int32_t context) {
-  const auto fill = [&](int32_t value) {
-    return bench.Ints({sequences}, std::vector<int32_t>(static_cast<size_t>(sequences), value));
-  };
-  const TensorView scores = bench.Random({sequences, 1, context}, DType::kF32);
-  const TensorView positions = bench.Random({sequences, 1, 2048}, DType::kI32);
-  const TensorView top_scores = bench.Random({sequences, 1, 2048}, DType::kF32);
-  const TensorView count = bench.Random({sequences}, DType::kI32);
-  const CandidateView candidates = {fill(4), fill(context - 16), fill(2048)};
-  const double us = bench.MedianUs(10, [&](int) {
-    ops::TopK(positions, top_scores, count, scores, candidates, bench.scratch(), bench.stream());
-  });
-  bench.Bytes("TopK 2048 of " + std::to_string(context) + " S=" + std::to_string(sequences), us,
-              4.0 * static_cast<double>(sequences * context));
-  bench.Release();
-}
-
 }  // namespace
 
 void BenchSmallOps(Bench& bench) {
-  bench.Heading("Elementwise, sampling, top-k (at T=1 the time is what counts)");
+  bench.Heading("Elementwise, sampling (at T=1 the time is what counts)");
   for (const int64_t tokens : {1, 8, 32, 8192}) Elementwise(bench, tokens);
   Sampling(bench, 1, 0, 0, 1);
   Sampling(bench, 1, 1, 0, 1);
   Sampling(bench, 1, 0.7f, 40, 0.95f);
   Sampling(bench, 32, 0, 0, 1);
   Sampling(bench, 32, 0.7f, 40, 0.95f);
-  Selecting(bench, 1, 131072);
-  Selecting(bench, 1, 1 << 20);
 }
 
 }  // namespace tamis::bench

@@ -14,6 +14,7 @@ using Table = std::pair<std::string, std::function<void(Bench&)>>;
 
 std::vector<Table> Tables() {
   return {{"decode", BenchDecodeAttention},
+          {"selection", BenchSelection},
           {"prefill", BenchPrefillAttention},
           {"matmul", BenchMatMul},
           {"small", BenchSmallOps},

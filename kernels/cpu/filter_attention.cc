@@ -29,11 +29,10 @@ void FoldHead(float* scores, const float* logits, int64_t n, ScoreKind kind, flo
   }
 }
 
-}  // namespace
-
-void FilterAttention(TensorView out, TensorView scores, ConstTensorView q, const KvPages& pages,
-                     const DecodeBatch& batch, const CandidateView& candidates, ScoreKind kind,
-                     ops::LseScope lse_scope, float scale, Scratch& scratch, const Stream&) {
+// The scores, and the attention too unless `out` is unset.
+void Filter(TensorView out, TensorView scores, ConstTensorView q, const KvPages& pages,
+            const DecodeBatch& batch, const CandidateView& candidates, ScoreKind kind,
+            ops::LseScope lse_scope, float scale, Scratch& scratch) {
   const int64_t head_dim = pages.head_dim;
   const int64_t group = q.shape[1] / head_dim / pages.kv_heads_local;
   const int64_t selection_rows = scores.shape[1];
@@ -55,7 +54,7 @@ void FilterAttention(TensorView out, TensorView scores, ConstTensorView q, const
       const QueryRows queries{q, out, s, 1, h * group, group, head_dim};
       queries.Load(block);
       AttendPages(block, group, rows, blocks, h, 0, context, scale);
-      queries.Store(block);
+      if (out.data != nullptr) queries.Store(block);
       if (lse_scope == ops::LseScope::kCandidates) {
         block.Reset(group);
         AttendPages(block, group, rows, blocks, h, begin, end, scale);
@@ -74,6 +73,20 @@ void FilterAttention(TensorView out, TensorView scores, ConstTensorView q, const
       }
     }
   }
+}
+
+}  // namespace
+
+void FilterAttention(TensorView out, TensorView scores, ConstTensorView q, const KvPages& pages,
+                     const DecodeBatch& batch, const CandidateView& candidates, ScoreKind kind,
+                     ops::LseScope lse_scope, float scale, Scratch& scratch, const Stream&) {
+  Filter(out, scores, q, pages, batch, candidates, kind, lse_scope, scale, scratch);
+}
+
+void FilterScores(TensorView scores, ConstTensorView q, const KvPages& pages,
+                  const DecodeBatch& batch, const CandidateView& candidates, ScoreKind kind,
+                  ops::LseScope lse_scope, float scale, Scratch& scratch, const Stream&) {
+  Filter({}, scores, q, pages, batch, candidates, kind, lse_scope, scale, scratch);
 }
 
 }  // namespace tamis::cpu

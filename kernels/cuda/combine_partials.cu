@@ -8,7 +8,7 @@
 #include "kernels/cuda/dtype.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/reduce.cuh"
-#include "kernels/cuda/split_attention.cuh"
+#include "kernels/cuda/row_stats.cuh"
 
 namespace tamis::cuda {
 namespace {
@@ -20,9 +20,7 @@ constexpr int kWays = 16;  // one warp each
 // total weight for itself: that is cheaper than waiting for each other.
 template <typename T, int kPerLane>
 __global__ void __launch_bounds__(kWays* kWarpThreads)
-    CombineKernel(T* out,      // [S, Nq_local * D]
-                  float* lse,  // [S, Nq_local] or null
-                  const __grid_constant__ SplitParams p) {
+    CombineKernel(const __grid_constant__ SplitParams p) {
   __shared__ float way_sums[kWays][kPerLane][kWarpThreads];
   ReleaseSuccessor();
   AwaitPredecessor();
@@ -32,22 +30,14 @@ __global__ void __launch_bounds__(kWays* kWarpThreads)
   const int ways = blockDim.x / kWarpThreads;
   const int first_d = blockIdx.x * kWarpThreads * kPerLane;
   const int64_t row = int64_t{blockIdx.z} * p.q_heads() + blockIdx.y;
-  const int chunks = (AttendedTokens(p, blockIdx.z) + kChunkTokens - 1) / kChunkTokens;
+  const int chunks = Chunks(AttendedTokens(p, blockIdx.z));
   const float2* stats = p.stats + row * p.chunks_max;
-  float max = -INFINITY;
-  for (int c = lane; c < chunks; c += kWarpThreads) max = fmaxf(max, stats[c].x);
-  max = WarpReduce(max, MaxOp{});
-  float weight = 0;
-  for (int c = lane; c < chunks; c += kWarpThreads) {
-    const float2 stat = stats[c];
-    weight += exp2f(stat.x - max) * stat.y;
-  }
-  weight = WarpReduce(weight, SumOp{});
+  const float2 total = RowStats(stats, chunks);
   float sums[kPerLane] = {};
   const float* from = p.sums + row * p.chunks_max * p.head_dim + first_d + lane;
 #pragma unroll 4
   for (int c = way; c < chunks; c += kWays) {
-    const float factor = exp2f(stats[c].x - max);
+    const float factor = exp2f(stats[c].x - total.x);
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
       if (first_d + i * kWarpThreads + lane < p.head_dim) {
@@ -58,24 +48,23 @@ __global__ void __launch_bounds__(kWays* kWarpThreads)
 #pragma unroll
   for (int i = 0; i < kPerLane; ++i) way_sums[way][i][lane] = sums[i];
   __syncthreads();
-  if (lse != nullptr && threadIdx.x == 0 && first_d == 0) {
-    lse[row] = (max + log2f(weight)) / kLog2E;
-  }
+  if (p.lse != nullptr && threadIdx.x == 0 && first_d == 0) p.lse[row] = NaturalLse(total);
   // Warp i adds up the i-th elements of the lanes.
   for (int i = way; i < kPerLane; i += ways) {
     const int d = first_d + i * kWarpThreads + lane;
     if (d >= p.head_dim) continue;
     float sum = 0;
     for (int w = 0; w < ways; ++w) sum += way_sums[w][i][lane];
-    out[row * p.head_dim + d] = FromFloat<T>(chunks > 0 ? sum / weight : 0.0f);
+    static_cast<T*>(p.out)[row * p.head_dim + d] = FromFloat<T>(chunks > 0 ? sum / total.y : 0.0f);
   }
 }
 
 }  // namespace
 
-SplitParams MakeSplitParams(const ConstTensorView& q, const KvRows& rows, const DecodeBatch& batch,
-                            int64_t attended_max, float scale, Scratch& scratch) {
+SplitParams MakeSplitParams(const TensorView& out, const ConstTensorView& q, const KvRows& rows,
+                            const DecodeBatch& batch, float scale, Scratch& scratch) {
   SplitParams p;
+  p.out = out.data;
   p.q = q.data;
   p.q_stride = q.row_stride;
   p.k_base = rows.k_base;
@@ -91,7 +80,7 @@ SplitParams MakeSplitParams(const ConstTensorView& q, const KvRows& rows, const 
   p.kv_heads = static_cast<int>(rows.kv_heads_local);
   p.head_dim = static_cast<int>(rows.head_dim);
   p.group = static_cast<int>(q.shape[1] / (rows.kv_heads_local * rows.head_dim));
-  p.chunks_max = static_cast<int>(std::max<int64_t>(1, CeilDiv(attended_max, kChunkTokens)));
+  p.chunks_max = ChunksMax(batch.context_len_max);
   p.scale = scale;
   p.next_item = scratch.Counters().As<int32_t>();
   const int64_t slots = int64_t{p.sequences} * p.q_heads() * p.chunks_max;
@@ -100,17 +89,15 @@ SplitParams MakeSplitParams(const ConstTensorView& q, const KvRows& rows, const 
   return p;
 }
 
-void CombinePartials(const TensorView& out, float* lse, const SplitParams& params,
-                     const Stream& stream) {
+void CombinePartials(const SplitParams& params, DType dtype, const Stream& stream) {
   const auto threads = static_cast<unsigned>(std::min(kWays, params.chunks_max) * kWarpThreads);
-  DispatchFloat(out.dtype, [&](auto tag) {
+  DispatchFloat(dtype, [&](auto tag) {
     using T = decltype(tag);
     const auto run = [&]<int kPerLane>() {
       const dim3 blocks(static_cast<unsigned>(CeilDiv(params.head_dim, kWarpThreads * kPerLane)),
                         static_cast<unsigned>(params.q_heads()),
                         static_cast<unsigned>(params.sequences));
-      Launch(CombineKernel<T, kPerLane>, Grid(blocks, threads), stream, static_cast<T*>(out.data),
-             lse, params);
+      Launch(CombineKernel<T, kPerLane>, Grid(blocks, threads), stream, params);
     };
     // Few rows: more blocks, so that all multiprocessors read partials. The bits are the same.
     constexpr int kFewRows = 128;

@@ -10,10 +10,7 @@ void DecodeAttention(TensorView out, ConstTensorView q, const KvPages& pages,
                      const Stream& stream) {
   if (out.empty()) return;
   ScratchScope scope(scratch);
-  const SplitParams params =
-      MakeSplitParams(q, RowsOf(pages), batch, batch.context_len_max, scale, scratch);
-  SplitAttention(params, q.dtype, stream);
-  CombinePartials(out, nullptr, params, stream);
+  SplitAttention(MakeSplitParams(out, q, RowsOf(pages), batch, scale, scratch), q.dtype, stream);
 }
 
 }  // namespace tamis::cuda

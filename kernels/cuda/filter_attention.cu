@@ -1,54 +1,86 @@
 // SPDX-License-Identifier: Apache-2.0
-// FilterAttention: DecodeAttention that keeps the logits it forms anyway, then turns them into
-// scores. Raw scores keep one maximum per unit of heads; softmax scores keep every head's logits,
-// since their denominators are known only at the end.
+// FilterAttention: DecodeAttention that keeps the logits it forms anyway. FilterScores: the same
+// without the values. Raw scores are maxima of order keys, raised in place by whoever forms a logit
+// and made scores at the end: 4 bytes per token, which stay in the L2. Softmax scores keep every
+// head's logits, since their denominators are known only at the end.
+#include <algorithm>
+
 #include "kernels/backends.h"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/reduce.cuh"
-#include "kernels/cuda/split_attention.cuh"
+#include "kernels/cuda/radix_select.cuh"
+#include "kernels/cuda/row_stats.cuh"
 
 namespace tamis::cuda {
 namespace {
 
 constexpr int kThreads = 256;
 constexpr int kLseThreads = 1024;
+constexpr int64_t kRowBlocks = 512;  // of one launch, however long the rows may become
 
 struct ScoreParams {
-  float* scores;       // [S, Hs, n_max]
-  const float* parts;  // [S, parts, parts_max]: unit maxima, or every head's logits
-  const float* lse;    // [S, Nq_local]
+  float* scores;        // [S, Hs, n_max]
+  const float* logits;  // [S, Nq_local, logits_max]
+  const float* lse;     // [S, Nq_local]
   const int32_t* begin;
   const int32_t* end;
-  int64_t n_max, parts_max;
-  int parts_per_sequence, selection_heads;
+  int32_t* next_item;  // see SplitParams
+  int64_t n_max, logits_max;
+  int q_heads, selection_heads;
+
+  __device__ int sequence() const { return static_cast<int>(blockIdx.y) / selection_heads; }
+  __device__ int first() const {
+    return begin[sequence()] + static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  }
+  __device__ int stride() const { return static_cast<int>(gridDim.x) * kThreads; }
+  __device__ void ResetItems() const {
+    if (blockIdx.x + blockIdx.y + threadIdx.x == 0) *next_item = 0;
+  }
+  __device__ float* row() const { return scores + int64_t{blockIdx.y} * n_max; }
 };
 
-// Block (piece, row = s * Hs + h) folds the parts of selection row h, in ascending order.
-template <ScoreKind kKind>
-__global__ void FoldScoresKernel(const __grid_constant__ ScoreParams p) {
+// Blocks (piece, row = s * Hs + h). Keys of nothing, for the candidates.
+__global__ void ClearKeysKernel(const __grid_constant__ ScoreParams p) {
   ReleaseSuccessor();
   AwaitPredecessor();
-  const int s = blockIdx.y / p.selection_heads;
-  const int h = blockIdx.y % p.selection_heads;
-  const int per_row = p.parts_per_sequence / p.selection_heads;
-  const int64_t first = int64_t{s} * p.parts_per_sequence + h * per_row;
+  auto* keys = reinterpret_cast<uint32_t*>(p.row());
+  const int end = p.end[p.sequence()];
+  for (int j = p.first(); j < end; j += p.stride()) keys[j] = 0;
+}
+
+// Keys to scores, in place.
+__global__ void ScoresOfKeysKernel(const __grid_constant__ ScoreParams p) {
+  ReleaseSuccessor();
+  AwaitPredecessor();
+  p.ResetItems();
+  float* scores = p.row();
+  const int end = p.end[p.sequence()];
+  for (int j = p.first(); j < end; j += p.stride()) {
+    scores[j] = ScoreOfKey(__float_as_uint(scores[j]));
+  }
+}
+
+// Folds the logits of the heads of selection row h, in ascending order.
+template <ScoreKind kKind>
+__global__ void FoldLogitsKernel(const __grid_constant__ ScoreParams p) {
+  ReleaseSuccessor();
+  AwaitPredecessor();
+  p.ResetItems();
+  const int s = p.sequence();
+  const int heads = p.q_heads / p.selection_heads;
+  const int64_t first = int64_t{s} * p.q_heads + blockIdx.y % p.selection_heads * heads;
+  float* scores = p.row();
   const int end = p.end[s];
-  for (int j = p.begin[s] + static_cast<int>(blockIdx.x * kThreads + threadIdx.x); j < end;
-       j += static_cast<int>(gridDim.x) * kThreads) {
-    float score = kKind == ScoreKind::kSoftmaxMean ? 0.0f : -INFINITY;
-    bool number = false;
-    for (int i = 0; i < per_row; ++i) {
-      float part = p.parts[(first + i) * p.parts_max + j];
-      if constexpr (kKind != ScoreKind::kRawMax) part -= p.lse[first + i];
+  for (int j = p.first(); j < end; j += p.stride()) {
+    float score = kKind == ScoreKind::kSoftmaxMean ? 0.0f : NAN;
+    for (int i = 0; i < heads; ++i) {
+      const float part = p.logits[(first + i) * p.logits_max + j] - p.lse[first + i];
       if constexpr (kKind == ScoreKind::kSoftmaxMean) {
         score += expf(part);
       } else {
-        number |= part == part;  // a number beats NaN
-        score = fmaxf(score, part);
+        score = fmaxf(score, part);  // a number beats NaN
       }
     }
-    if (kKind != ScoreKind::kSoftmaxMean && !number) score = NAN;
-    p.scores[int64_t{blockIdx.y} * p.n_max + j] = score;
+    scores[j] = score;
   }
 }
 
@@ -71,41 +103,85 @@ __global__ void __launch_bounds__(kLseThreads)
   if (threadIdx.x == 0) lse[row] = max + logf(sum);
 }
 
+// lse[s, head] from the stats of the row's chunks, where there is no attention to combine. One warp
+// per row.
+__global__ void LseKernel(const __grid_constant__ SplitParams p) {
+  ReleaseSuccessor();
+  AwaitPredecessor();
+  const int chunks = Chunks(AttendedTokens(p, static_cast<int>(blockIdx.y)));
+  const int64_t row = int64_t{blockIdx.y} * p.q_heads() + blockIdx.x;
+  const float2 stats = RowStats(p.stats + row * p.chunks_max, chunks);
+  if (threadIdx.x == 0) p.lse[row] = NaturalLse(stats);
+}
+
+// The scores, and the attention too unless `out` is unset.
+void Filter(const TensorView& out, const TensorView& scores, const ConstTensorView& q,
+            const KvPages& pages, const DecodeBatch& batch, const CandidateView& candidates,
+            ScoreKind kind, ops::LseScope lse_scope, float scale, Scratch& scratch,
+            const Stream& stream) {
+  if (q.empty()) return;
+  const ScratchScope scope(scratch);
+  SplitParams params = MakeSplitParams(out, q, RowsOf(pages), batch, scale, scratch);
+  params.keys_only = out.data == nullptr;
+  ScoreParams fold = {};
+  fold.scores = scores.As<float>();
+  fold.begin = candidates.begin.As<int32_t>();
+  fold.end = candidates.end.As<int32_t>();
+  fold.next_item = params.next_item;
+  fold.n_max = scores.shape[2];
+  fold.q_heads = params.q_heads();
+  fold.selection_heads = static_cast<int>(scores.shape[1]);
+  const int64_t rows = int64_t{params.sequences} * fold.selection_heads;
+  const Grid per_row(dim3(static_cast<unsigned>(std::min(CeilDiv(batch.context_len_max, kThreads),
+                                                         CeilDiv(kRowBlocks, rows))),
+                          static_cast<unsigned>(rows)),
+                     kThreads);
+  if (kind == ScoreKind::kRawMax) {
+    params.score_output = ScoreOutput::kMaxKey;
+    params.keys = reinterpret_cast<uint32_t*>(fold.scores);
+    params.score_begin = fold.begin;
+    params.score_end = fold.end;
+    params.score_heads = fold.selection_heads;
+    params.n_max = fold.n_max;
+    Launch(ClearKeysKernel, per_row, stream, fold);
+    SplitAttention(params, q.dtype, stream);
+    Launch(ScoresOfKeysKernel, per_row, stream, fold);
+    return;
+  }
+  params.score_output = ScoreOutput::kPerHead;
+  params.n_max = CeilDiv(batch.context_len_max, kChunkTokens) * kChunkTokens;
+  params.scores =
+      scratch.Take({params.sequences, params.q_heads(), params.n_max}, DType::kF32).As<float>();
+  params.lse = scratch.Take({params.sequences, params.q_heads()}, DType::kF32).As<float>();
+  fold.logits = params.scores;
+  fold.logits_max = params.n_max;
+  fold.lse = params.lse;
+  SplitAttention(params, q.dtype, stream);
+  const dim3 heads(static_cast<unsigned>(params.q_heads()),
+                   static_cast<unsigned>(params.sequences));
+  if (lse_scope == ops::LseScope::kCandidates) {
+    Launch(CandidateLseKernel, Grid(heads, kLseThreads), stream, params.lse, params.scores,
+           fold.begin, fold.end, params.n_max);
+  } else if (params.keys_only) {
+    Launch(LseKernel, Grid(heads, kWarpThreads), stream, params);
+  }
+  Launch(kind == ScoreKind::kSoftmaxMax ? FoldLogitsKernel<ScoreKind::kSoftmaxMax>
+                                        : FoldLogitsKernel<ScoreKind::kSoftmaxMean>,
+         per_row, stream, fold);
+}
+
 }  // namespace
 
 void FilterAttention(TensorView out, TensorView scores, ConstTensorView q, const KvPages& pages,
                      const DecodeBatch& batch, const CandidateView& candidates, ScoreKind kind,
                      ops::LseScope lse_scope, float scale, Scratch& scratch, const Stream& stream) {
-  if (out.empty()) return;
-  const ScratchScope scope(scratch);
-  SplitParams params =
-      MakeSplitParams(q, RowsOf(pages), batch, batch.context_len_max, scale, scratch);
-  const bool raw = kind == ScoreKind::kRawMax;
-  const int parts = raw ? params.units() : params.q_heads();
-  // Parts reach to the end of the context; scores, if they are longer, stay undefined there.
-  params.n_max = int64_t{params.chunks_max} * kChunkTokens;
-  params.scores = scratch.Take({params.sequences, parts, params.n_max}, DType::kF32).As<float>();
-  float* lse = scratch.Take({params.sequences, params.q_heads()}, DType::kF32).As<float>();
-  params.score_output = raw ? ScoreOutput::kUnitMax : ScoreOutput::kPerHead;
-  SplitAttention(params, q.dtype, stream);
-  CombinePartials(out, lse, params, stream);
-  const auto* begin = candidates.begin.As<int32_t>();
-  const auto* end = candidates.end.As<int32_t>();
-  const auto sequences = static_cast<unsigned>(params.sequences);
-  if (!raw && lse_scope == ops::LseScope::kCandidates) {
-    Launch(CandidateLseKernel, Grid(dim3(params.q_heads(), sequences), kLseThreads), stream, lse,
-           params.scores, begin, end, params.n_max);
-  }
-  auto* fold = raw                              ? FoldScoresKernel<ScoreKind::kRawMax>
-               : kind == ScoreKind::kSoftmaxMax ? FoldScoresKernel<ScoreKind::kSoftmaxMax>
-                                                : FoldScoresKernel<ScoreKind::kSoftmaxMean>;
-  const int selection_heads = static_cast<int>(scores.shape[1]);
-  const int64_t pieces = CeilDiv(batch.context_len_max, kThreads);
-  const dim3 blocks(static_cast<unsigned>(std::min<int64_t>(pieces, 1024)),
-                    sequences * static_cast<unsigned>(selection_heads));
-  const ScoreParams fold_params = {scores.As<float>(), params.scores, lse,   begin,          end,
-                                   scores.shape[2],    params.n_max,  parts, selection_heads};
-  Launch(fold, Grid(blocks, kThreads), stream, fold_params);
+  Filter(out, scores, q, pages, batch, candidates, kind, lse_scope, scale, scratch, stream);
+}
+
+void FilterScores(TensorView scores, ConstTensorView q, const KvPages& pages,
+                  const DecodeBatch& batch, const CandidateView& candidates, ScoreKind kind,
+                  ops::LseScope lse_scope, float scale, Scratch& scratch, const Stream& stream) {
+  Filter({}, scores, q, pages, batch, candidates, kind, lse_scope, scale, scratch, stream);
 }
 
 }  // namespace tamis::cuda

@@ -12,7 +12,7 @@ void GatherAttention(TensorView out, ConstTensorView q, const KvRows& rows,
   if (out.empty()) return;
   ScratchScope scope(scratch);
   // A sequence that decodes densely at this step attends to its whole context.
-  SplitParams params = MakeSplitParams(q, rows, batch, batch.context_len_max, scale, scratch);
+  SplitParams params = MakeSplitParams(out, q, rows, batch, scale, scratch);
   params.list_rows = list_rows.As<int32_t>();
   params.count = selection.count.As<int32_t>();
   params.sink_end = selection.sink_end.As<int32_t>();
@@ -20,7 +20,6 @@ void GatherAttention(TensorView out, ConstTensorView q, const KvRows& rows,
   params.list_heads = static_cast<int>(list_rows.shape[1]);
   params.k_max = static_cast<int>(list_rows.shape[2]);
   SplitAttention(params, q.dtype, stream);
-  CombinePartials(out, nullptr, params, stream);
 }
 
 }  // namespace tamis::cuda

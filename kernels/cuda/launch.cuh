@@ -48,10 +48,11 @@ inline int DeviceAttribute(cudaDeviceAttr attribute) {
   return value;
 }
 
-// Blocks need more than the default 48 KiB of shared memory only after this.
+// Blocks get more than the default 48 KiB of shared memory only after this; what a kernel declares
+// statically (up to half of them, here) counts, too.
 template <typename... Params>
 void AllowSharedBytes(void (*kernel)(Params...), size_t bytes) {
-  if (bytes <= 48 * 1024) return;
+  if (bytes <= 24 * 1024) return;
   CheckCuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(bytes)));
 }

@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// MergeTopK: one block per row. An entry competes if it is the best of its position over all
-// ranks; the lists ascend, so the others are found by bisection, and so is each chosen entry's
-// place in the result: the chosen entries before it, summed over the lists.
+// MergeTopK: one block per row. A bitmap of the listed positions gives every position its place in
+// the union of the lists, in ascending order; there the best score of all ranks is kept, and the
+// first k of the union are taken. The bitmap slides over the candidates in windows, so that its
+// size does not depend on their number.
+// Bytes: 8 per listed entry, read twice, the second time from a cache.
+#include "kernels/cuda/merge_top_k.h"
+
 #include "kernels/backends.h"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/radix_select.cuh"
+#include "kernels/cuda/range_select.cuh"
 
 namespace tamis::cuda {
 namespace {
 
-constexpr int kThreads = 1024;
+constexpr int kThreads = kRangeThreads;
+constexpr int kWindowWords = 4096;
+constexpr int kWindowTokens = 32 * kWindowWords;
+constexpr int kWordsPerThread = kWindowWords / kThreads;
+constexpr size_t kSharedUnionBytesMax = size_t{160} << 10;
 
 struct MergeParams {
   int32_t* positions;             // [S, Hs, k_max]
@@ -19,103 +27,124 @@ struct MergeParams {
   const int32_t* begin;
   const int32_t* end;
   const int32_t* k;
-  uint64_t* entries;       // [S * Hs, W * k_max] packed, 0 where not competing
-  int32_t* chosen_before;  // [S * Hs, W, k_max + 1] chosen entries of the list before this one
+  uint32_t* unions;  // [S * Hs, 2, W * k_max]; null = shared memory
   int ranks, selection_heads, k_max;
   int64_t rank_stride;
 };
 
-// Listed entries of a list of k_max before the first at or above `position`; -1 ends the list.
-__device__ int LowerBound(const int32_t* list, int k_max, int position) {
-  int low = 0, high = k_max;
-  while (low < high) {
-    const int middle = (low + high) / 2;
-    const int at = list[middle];
-    if (at >= 0 && at < position) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
+// Positions of one window.
+struct Window {
+  uint32_t bits[kWindowWords];
+  int32_t before[kWindowWords];  // bits before this word
+
+  __device__ void Clear() {
+    for (int i = threadIdx.x; i < kWindowWords; i += kThreads) bits[i] = 0;
   }
-  return low;
-}
-
-struct Lists {
-  const int32_t* positions;  // of rank 0
-  const float* scores;
-  int64_t rank_stride;
-  int ranks, k_max;
-
-  // Entry i of rank w, or 0 if another rank has its position with a better score (or, at equal
-  // scores, is an earlier rank).
-  __device__ uint64_t Competing(int w, int i) const {
-    const int position = positions[w * rank_stride + i];
-    if (position < 0) return 0;
-    const uint64_t packed = PackEntry(scores[w * rank_stride + i], position);
-    for (int other = 0; other < ranks; ++other) {
-      if (other == w) continue;
-      const int32_t* list = positions + other * rank_stride;
-      const int at = LowerBound(list, k_max, position);
-      if (at == k_max || list[at] != position) continue;
-      const uint64_t rival = PackEntry(scores[other * rank_stride + at], position);
-      if (rival > packed || (rival == packed && other < w)) return 0;
+  __device__ void Set(int i) { atomicOr(&bits[i / 32], 1u << (i % 32)); }
+  // Fills `before`; returns how many bits are set. The whole block.
+  __device__ int Count(RangeSpace& space) {
+    const int first = static_cast<int>(threadIdx.x) * kWordsPerThread;
+    int own = 0, total = 0;
+#pragma unroll
+    for (int i = 0; i < kWordsPerThread; ++i) own += __popc(bits[first + i]);
+    int sum = BlockExclusiveSum(own, &total, reinterpret_cast<int*>(space.warp_space));
+#pragma unroll
+    for (int i = 0; i < kWordsPerThread; ++i) {
+      before[first + i] = sum;
+      sum += __popc(bits[first + i]);
     }
-    return packed;
+    __syncthreads();
+    return total;
+  }
+  // Bits before bit i.
+  __device__ int Before(int i) const {
+    return before[i / 32] + __popc(bits[i / 32] & ((1u << (i % 32)) - 1));
   }
 };
 
-__global__ void __launch_bounds__(kThreads) MergeTopKKernel(const __grid_constant__ MergeParams p) {
-  __shared__ SelectSpace space;
+// Runs use(position, at) for this thread's listed entries of the row, `at` counting from the first
+// rank's list; a few at once, so that their loads are on the way together.
+template <typename Use>
+__device__ void ForEachListed(const MergeParams& p, int64_t first, Use use) {
+  constexpr int kAtOnce = 4;
+  const int total = p.ranks * p.k_max;
+  for (int base = threadIdx.x; base < total; base += kAtOnce * kThreads) {
+    int position[kAtOnce];
+    int64_t at[kAtOnce];
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      const int i = base + j * kThreads;
+      at[j] = first + i / p.k_max * p.rank_stride + i % p.k_max;
+      position[j] = i < total ? p.list_positions[at[j]] : -1;
+    }
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      if (position[j] >= 0) use(position[j], at[j]);
+    }
+  }
+}
+
+// Fills the union of the row's lists, ascending; returns its length.
+__device__ int Unite(RangeSpace& space, Window& window, const MergeParams& p, int64_t first,
+                     int begin, int end, uint32_t* keys, uint32_t* positions) {
+  for (int i = threadIdx.x; i < p.ranks * p.k_max; i += kThreads) keys[i] = 0;
+  int length = 0;
+  for (int from = begin; from < end; from += kWindowTokens) {
+    const auto inside = [&](int position) {
+      return position >= from && position - from < kWindowTokens;
+    };
+    window.Clear();
+    __syncthreads();
+    ForEachListed(p, first, [&](int position, int64_t) {
+      if (inside(position)) window.Set(position - from);
+    });
+    __syncthreads();
+    const int here = window.Count(space);
+    ForEachListed(p, first, [&](int position, int64_t at) {
+      if (!inside(position)) return;
+      const int place = length + window.Before(position - from);
+      positions[place] = static_cast<uint32_t>(position);
+      atomicMax(&keys[place], OrderKey(p.list_scores[at]));
+    });
+    length += here;
+    __syncthreads();
+  }
+  return length;
+}
+
+__global__ void __launch_bounds__(kThreads, 1)
+    MergeTopKKernel(const __grid_constant__ MergeParams p) {
+  extern __shared__ uint32_t shared[];  // the window, then the union if it fits
+  __shared__ RangeSpace space;
   ReleaseSuccessor();
   AwaitPredecessor();
   const int s = blockIdx.x / p.selection_heads;
-  const int k = min(p.k[s], max(0, p.end[s] - p.begin[s]));
+  const int begin = p.begin[s];
+  const int end = max(begin, p.end[s]);
+  const int k = min(p.k[s], end - begin);
   const int64_t first = int64_t{blockIdx.x} * p.k_max;
-  const Lists lists = {p.list_positions + first, p.list_scores + first, p.rank_stride, p.ranks,
-                       p.k_max};
-  const int total = p.ranks * p.k_max;
-  uint64_t* entries = p.entries + int64_t{blockIdx.x} * total;
-  int32_t* chosen_before = p.chosen_before + int64_t{blockIdx.x} * p.ranks * (p.k_max + 1);
   int32_t* out = p.positions + first;
   if (threadIdx.x == 0 && blockIdx.x % p.selection_heads == 0) p.count[s] = k;
   for (int i = k + static_cast<int>(threadIdx.x); i < p.k_max; i += kThreads) out[i] = -1;
   if (k == 0) return;
-  for (int i = threadIdx.x; i < total; i += kThreads) {
-    entries[i] = lists.Competing(i / p.k_max, i % p.k_max);
-  }
-  __syncthreads();
-  const uint64_t cutoff = SelectCutoff<false>(
-      space, 0, total, static_cast<unsigned long long>(k), [&](int i) { return entries[i]; },
-      [](uint64_t) { return 0ull; });
-  const auto chosen = [&](int w, int i) {
-    const uint64_t packed = entries[w * p.k_max + i];
-    return packed != 0 && packed >= cutoff;
-  };
-  for (int w = 0; w < p.ranks; ++w) {
-    int before = 0;
-    for (int base = 0; base <= p.k_max; base += kThreads) {
-      const int i = base + static_cast<int>(threadIdx.x);
-      int sum = 0;
-      const int own = i < p.k_max && chosen(w, i) ? 1 : 0;
-      const int place = BlockExclusiveSum(own, &sum, reinterpret_cast<int*>(space.warp_space));
-      if (i <= p.k_max) chosen_before[w * (p.k_max + 1) + i] = before + place;
-      before += sum;
-    }
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < total; i += kThreads) {
-    if (!chosen(i / p.k_max, i % p.k_max)) continue;
-    const int position = PositionOf(entries[i]);
-    int place = 0;
-    for (int w = 0; w < p.ranks; ++w) {
-      const int at = LowerBound(lists.positions + w * p.rank_stride, p.k_max, position);
-      place += chosen_before[w * (p.k_max + 1) + at];
-    }
-    if (place < k) out[place] = position;
-  }
+  auto& window = *reinterpret_cast<Window*>(shared);
+  const int listed_max = p.ranks * p.k_max;
+  uint32_t* keys = p.unions == nullptr ? shared + sizeof(Window) / sizeof(uint32_t)
+                                       : p.unions + int64_t{blockIdx.x} * 2 * listed_max;
+  uint32_t* positions = keys + listed_max;
+  const int length = Unite(space, window, p, first, begin, end, keys, positions);
+  const auto entry = [&](int i) { return uint64_t{keys[i]} << 32 | ~positions[i]; };
+  const EntryRange range = RangeOfEntries(space, 0, length, entry);
+  const uint64_t cutoff = SelectInRange(space, 0, length, entry, range, static_cast<unsigned>(k));
+  ForEachChosen(space, length, cutoff, entry,
+                [&](int place, uint64_t packed) { out[place] = PositionOf(packed); });
 }
 
 }  // namespace
+
+int64_t MergeTopKBytes(int64_t ranks, int64_t k_max) {
+  return 2 * ranks * k_max * static_cast<int64_t>(sizeof(uint32_t));
+}
 
 void MergeTopK(TensorView positions, TensorView count, ConstTensorView list_positions,
                ConstTensorView list_scores, const CandidateView& candidates, Scratch& scratch,
@@ -134,9 +163,14 @@ void MergeTopK(TensorView positions, TensorView count, ConstTensorView list_posi
   p.selection_heads = static_cast<int>(positions.shape[1]);
   p.k_max = static_cast<int>(positions.shape[2]);
   p.rank_stride = list_positions.shape[1];
-  p.entries = scratch.Take({rows, p.ranks * p.k_max}, DType::kU64).As<uint64_t>();
-  p.chosen_before = scratch.Take({rows, p.ranks * (p.k_max + 1)}, DType::kI32).As<int32_t>();
-  Launch(MergeTopKKernel, Grid(static_cast<unsigned>(rows), kThreads), stream, p);
+  auto union_bytes = static_cast<size_t>(MergeTopKBytes(p.ranks, p.k_max));
+  if (union_bytes > kSharedUnionBytesMax) {
+    const int64_t words = rows * 2 * p.ranks * p.k_max;
+    p.unions = reinterpret_cast<uint32_t*>(scratch.Take({words}, DType::kI32).As<int32_t>());
+    union_bytes = 0;
+  }
+  const Grid grid(static_cast<unsigned>(rows), kThreads, sizeof(Window) + union_bytes);
+  Launch(MergeTopKKernel, grid, stream, p);
 }
 
 }  // namespace tamis::cuda

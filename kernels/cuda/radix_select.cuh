@@ -17,6 +17,11 @@ __device__ __forceinline__ uint64_t PackEntry(float score, int32_t position) {
 __device__ __forceinline__ int32_t PositionOf(uint64_t packed) {
   return static_cast<int32_t>(~static_cast<uint32_t>(packed));
 }
+// The score that OrderKey made a key of, -0 as +0.
+__device__ __forceinline__ float ScoreOfKey(uint32_t key) {
+  if (key == 0) return NAN;
+  return __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7FFFFFFFu : ~key);
+}
 
 constexpr int kDigitBits = 11;
 constexpr int kBuckets = 1 << kDigitBits;

@@ -64,13 +64,16 @@ __device__ __forceinline__ T BlockExclusiveSum(T value, T* total, T* space) {
   __syncthreads();
   if (lane == kWarpThreads - 1) space[warp] = inclusive;
   __syncthreads();
-  T before = 0, sum = 0;
-  for (int i = 0; i < warps; ++i) {
-    if (i == warp) before = sum;
-    sum += space[i];
+  // Every warp scans the warps' sums for itself: that is one load and five steps.
+  T sums = lane < warps ? space[lane] : T{0};
+#pragma unroll
+  for (int offset = 1; offset < kWarpThreads; offset *= 2) {
+    const T below = __shfl_up_sync(kFullMask, sums, offset);
+    if (lane >= offset) sums += below;
   }
-  *total = sum;
-  return before + inclusive - value;
+  *total = __shfl_sync(kFullMask, sums, kWarpThreads - 1);
+  const T before = __shfl_sync(kFullMask, sums, max(0, warp - 1));
+  return (warp > 0 ? before : T{0}) + inclusive - value;
 }
 
 }  // namespace tamis::cuda

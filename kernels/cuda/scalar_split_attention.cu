@@ -6,31 +6,13 @@
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/scalar_accumulator.cuh"
 #include "kernels/cuda/scalar_split_attention.cuh"
+#include "kernels/order_key.h"
 
 namespace tamis::cuda {
 namespace {
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarpThreads;
-// The heads of a unit belong to different warps, so their maximum is taken with atomics over the
-// order of the bits; scores start at -infinity.
-__device__ void AtomicMax(float* to, float value) {
-  // Non-negative floats are ordered as signed integers, negative ones against unsigned order.
-  if (__float_as_int(value) >= 0) {
-    atomicMax(reinterpret_cast<int*>(to), __float_as_int(value));
-  } else {
-    atomicMin(reinterpret_cast<unsigned*>(to), __float_as_uint(value));
-  }
-}
-
-__global__ void FillKernel(float* to, int64_t count, float value) {
-  ReleaseSuccessor();
-  AwaitPredecessor();
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
-       i += int64_t{gridDim.x} * blockDim.x) {
-    to[i] = value;
-  }
-}
 
 template <typename T>
 __global__ void ScalarSplitKernel(const __grid_constant__ SplitParams p) {
@@ -42,14 +24,16 @@ __global__ void ScalarSplitKernel(const __grid_constant__ SplitParams p) {
   const int s = blockIdx.z;
   const int kv_head = head / p.group;
   const int D = p.head_dim;
-  const int tokens = min(kChunkTokens, AttendedTokens(p, s) - chunk * kChunkTokens);
+  const int length = AttendedTokens(p, s);
+  const int chunk_tokens = ChunkTokens(length);
+  const int tokens = min(chunk_tokens, length - chunk * chunk_tokens);
   if (tokens <= 0) return;
   const T* q = static_cast<const T*>(p.q) + s * p.q_stride + int64_t{head} * D;
   const T* keys = static_cast<const T*>(p.k_base) + kv_head * p.head_stride;
   const T* values = static_cast<const T*>(p.v_base) + kv_head * p.head_stride;
   ScalarAccumulator acc;
   for (int first = 0; first < tokens; first += kWarpThreads) {
-    const int i = chunk * kChunkTokens + first + lane;
+    const int i = chunk * chunk_tokens + first + lane;
     const bool exists = first + lane < tokens;
     const int row = exists ? AttendedRow(p, s, kv_head, i) : 0;
     const float logit =
@@ -57,9 +41,9 @@ __global__ void ScalarSplitKernel(const __grid_constant__ SplitParams p) {
     if (!exists || p.score_output == ScoreOutput::kNone) continue;
     if (p.score_output == ScoreOutput::kPerHead) {
       p.scores[(int64_t{s} * p.q_heads() + head) * p.n_max + i] = logit;
-    } else {
-      const int unit = kv_head * p.units_per_kv_head() + head % p.group / kUnitHeadsMax;
-      AtomicMax(p.scores + (int64_t{s} * p.units() + unit) * p.n_max + i, logit);
+    } else if (i >= p.score_begin[s] && i < p.score_end[s]) {
+      const int score_head = p.score_heads == 1 ? 0 : kv_head;
+      atomicMax(p.keys + (int64_t{s} * p.score_heads + score_head) * p.n_max + i, OrderKey(logit));
     }
   }
   const int64_t slot = (int64_t{s} * p.q_heads() + head) * p.chunks_max + chunk;
@@ -71,10 +55,6 @@ __global__ void ScalarSplitKernel(const __grid_constant__ SplitParams p) {
 
 void ScalarSplitAttention(const SplitParams& params, DType dtype, const Stream& stream) {
   CHECK_LE(params.head_dim, ScalarAccumulator::kHeadDimMax) << "head size";
-  if (params.score_output == ScoreOutput::kUnitMax) {
-    const int64_t count = int64_t{params.sequences} * params.units() * params.n_max;
-    Launch(FillKernel, Grid(256, 256), stream, params.scores, count, -INFINITY);
-  }
   const dim3 blocks(static_cast<unsigned>(CeilDiv(params.chunks_max, kWarps)),
                     static_cast<unsigned>(params.q_heads()),
                     static_cast<unsigned>(params.sequences));

@@ -60,10 +60,10 @@ struct Accumulator {
     }
   }
 
-  // Adds a tile of which `tokens` exist. `to_log2` turns a logit into its softmax exponent.
-  __device__ void Add(float (&logits)[2][4], uint32_t values, int tokens, float to_log2) {
+  // Takes a tile's logits into maximum and weight, `tokens` of them exist, and turns them into
+  // weights of values: a fragment A. `to_log2` turns a logit into its softmax exponent.
+  __device__ void Weigh(uint32_t (&p)[4], float (&logits)[2][4], int tokens, float to_log2) {
     const int t = threadIdx.x % 4;
-    uint32_t p[4] = {0, 0, 0, 0};
 #pragma unroll
     for (int h = 0; h < kHalves; ++h) {
       float tile_max = -INFINITY;
@@ -85,6 +85,12 @@ struct Accumulator {
         weight[h] += low + high;  // not as rounded: lse is exact to float32
       }
     }
+  }
+
+  // Adds a tile.
+  __device__ void Add(float (&logits)[2][4], uint32_t values, int tokens, float to_log2) {
+    uint32_t p[4] = {0, 0, 0, 0};
+    Weigh(p, logits, tokens, to_log2);
     const int matrix = threadIdx.x % kWarpThreads / 8;
     const int row = threadIdx.x % 8;
 #pragma unroll

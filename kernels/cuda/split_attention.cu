@@ -15,6 +15,7 @@
 #include "kernels/cuda/split_accumulator.cuh"
 #include "kernels/cuda/split_attention.cuh"
 #include "kernels/cuda/split_loader.cuh"
+#include "kernels/order_key.h"
 
 namespace tamis::cuda {
 namespace {
@@ -45,7 +46,7 @@ __device__ void WritePartial(const SplitParams& p, const Work& work, const float
     }
     const int64_t slot =
         (int64_t{work.sequence} * p.q_heads() + first_head + head) * p.chunks_max + work.chunk;
-    p.sums[slot * D + entry % D] = sum;
+    if (!p.keys_only) p.sums[slot * D + entry % D] = sum;
     if (entry % D == 0) p.stats[slot] = make_float2(max, weight);
   }
 }
@@ -65,17 +66,18 @@ __device__ void WriteLogits(const SplitParams& p, const float (&logits)[2][4], i
   }
 }
 
-// Stores the maximum over the unit's heads.
+// Raises the tokens' keys to the maximum over the unit's heads: lane (g, t) with g < 4 that of one
+// token.
 template <int kHalves>
-__device__ void WriteUnitMax(const SplitParams& p, const float (&logits)[2][4], int64_t row,
-                             int64_t position, int tokens, int heads) {
+__device__ void RaiseKeys(const SplitParams& p, const float (&logits)[2][4], const Work& work,
+                          int position, int heads) {
   const int g = threadIdx.x % kWarpThreads / 4;
   const int t = threadIdx.x % 4;
+  float mine = 0;
 #pragma unroll
   for (int entry = 0; entry < 4; ++entry) {
-    const int j = entry % 2, i = entry / 2;
-    const int token = 8 * j + 2 * t + i;
-    float best = g < heads ? logits[j][i] * p.scale : -INFINITY;
+    const int j = entry / 2, i = entry % 2;
+    float best = g < heads ? logits[j][i] * p.scale : NAN;  // a number beats NaN
     if constexpr (kHalves == 2) {
       if (g + 8 < heads) best = fmaxf(best, logits[j][2 + i] * p.scale);
     }
@@ -83,7 +85,37 @@ __device__ void WriteUnitMax(const SplitParams& p, const float (&logits)[2][4], 
     for (int offset = 4; offset < kWarpThreads; offset *= 2) {
       best = fmaxf(best, __shfl_xor_sync(kFullMask, best, offset));
     }
-    if (g == 0 && token < tokens) p.scores[row * p.n_max + position + token] = best;
+    if (g == entry) mine = best;
+  }
+  const int candidate = position + 8 * (g / 2) + 2 * t + g % 2;
+  if (g < 4 && candidate >= work.score_begin && candidate < work.score_end) {
+    const int head = p.score_heads == 1 ? 0 : work.unit / p.units_per_kv_head();
+    const int64_t row = int64_t{work.sequence} * p.score_heads + head;
+    atomicMax(p.keys + row * p.n_max + candidate, OrderKey(mine));
+  }
+}
+
+template <int kHalves>
+__device__ __forceinline__ void StoreScores(const SplitParams& p, const float (&logits)[2][4],
+                                            const Work& work, int first_token, int first_head,
+                                            int heads) {
+  const int position = work.first + first_token;
+  if (p.score_output == ScoreOutput::kPerHead) {
+    const int64_t row = int64_t{work.sequence} * p.q_heads() + first_head;
+    WriteLogits<kHalves>(p, logits, row, position, work.tokens - first_token, heads);
+  } else if (p.score_output == ScoreOutput::kMaxKey) {
+    RaiseKeys<kHalves>(p, logits, work, position, heads);
+  }
+}
+
+// Until the oldest tile under way has arrived; `full`: as many are under way as there can be.
+__device__ __forceinline__ void AwaitTile(bool full, bool keys_only) {
+  if (!full) {
+    AwaitCopies<0>();
+  } else if (keys_only) {
+    AwaitCopies<2 * kStages - 2>();
+  } else {
+    AwaitCopies<kStages - 2>();
   }
 }
 
@@ -110,11 +142,18 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads, kManyWarps / kWarps)
   TileLoader<T, D, kWarps> loader(p, lengths, chunks_before, queue, ring);
   Accumulator<T, D, kHalves> acc;
   Work work;
+  const int stages = Stages(p.keys_only);
   int consumed = 0, stage = 0;
   for (int index = 0;; ++index) {
     work.item = queue[index % kQueueSlots];
     if (!Locate<kWarps>(work, p, lengths, chunks_before, warp)) break;
-    if (threadIdx.x == 0) FetchItem(p, queue, index);
+    // The item after the next one is asked for now and put down when its number is there.
+    int counted = 0;
+    if (threadIdx.x == 0) counted = atomicAdd(p.next_item, 1);
+    if (p.score_output == ScoreOutput::kMaxKey) {
+      work.score_begin = p.score_begin[work.sequence];
+      work.score_end = p.score_end[work.sequence];
+    }
     const int unit_in_head = work.unit % p.units_per_kv_head();
     const int first_head =
         work.unit / p.units_per_kv_head() * p.group + unit_in_head * kUnitHeadsMax;
@@ -122,35 +161,31 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads, kManyWarps / kWarps)
     acc.Reset(static_cast<const T*>(p.q) + work.sequence * p.q_stride + int64_t{first_head} * D,
               heads);
     for (int tile = 0; tile < work.tiles; ++tile) {
-      while (loader.issued() - consumed < kStages - 1 && loader.Issue(index + 1)) {
+      while (loader.issued() - consumed < stages - 1 && loader.Issue(index + kFixedItems - 1)) {
       }
-      if (loader.issued() - consumed == kStages - 1) {
-        AwaitCopies<kStages - 2>();
-      } else {
-        AwaitCopies<0>();
-      }
+      AwaitTile(loader.issued() - consumed == stages - 1, p.keys_only);
       __syncwarp();  // this tile has arrived for every lane, and the stage before it is read out
-      loader.Issue(index + 1);
+      loader.Issue(index + kFixedItems - 1);
       ++consumed;
-      const uint32_t keys = ring + static_cast<uint32_t>(stage * Layout::kStageBytes);
+      const uint32_t keys = ring + static_cast<uint32_t>(stage * Layout::StageBytes(p.keys_only));
       const int first_token = (tile * kWarps + warp) * kTileTokens;
       const int tokens = work.tokens - first_token;
       float logits[2][4];
       acc.Logits(logits, keys);
-      if (p.score_output != ScoreOutput::kNone) {
-        const int64_t position = work.chunk * kChunkTokens + first_token;
-        const int64_t row = int64_t{work.sequence} * p.q_heads() + first_head;
-        if (p.score_output == ScoreOutput::kPerHead) {
-          WriteLogits<kHalves>(p, logits, row, position, tokens, heads);
-        } else {
-          WriteUnitMax<kHalves>(p, logits, int64_t{work.sequence} * p.units() + work.unit, position,
-                                tokens, heads);
-        }
+      StoreScores<kHalves>(p, logits, work, first_token, first_head, heads);
+      if (p.keys_only) {
+        uint32_t unused[4];
+        acc.Weigh(unused, logits, tokens, p.scale * kLog2E);
+      } else {
+        acc.Add(logits, keys + Layout::kTileBytes, tokens, p.scale * kLog2E);
       }
-      acc.Add(logits, keys + Layout::kTileBytes, tokens, p.scale * kLog2E);
-      stage = stage + 1 == kStages ? 0 : stage + 1;
+      stage = stage + 1 == stages ? 0 : stage + 1;
     }
     acc.Store(merge + warp * heads * (D + 2), heads);
+    if (threadIdx.x == 0) {
+      queue[(index + kFixedItems) % kQueueSlots] =
+          static_cast<int>(gridDim.x) * kFixedItems + counted;
+    }
     __syncthreads();
     WritePartial<D, kWarps>(p, work, merge, heads, first_head);
     __syncthreads();  // the merge space may be written again
@@ -217,11 +252,11 @@ void SplitAttention(SplitParams params, DType dtype, const Stream& stream) {
       default: return false;
     }
   };
-  if (FitsTensorCores(params, dtype)) {
-    const bool done = dtype == DType::kBF16 ? by_head_dim(__nv_bfloat16{}) : by_head_dim(__half{});
-    if (done) return;
-  }
-  ScalarSplitAttention(params, dtype, stream);
+  const bool done = FitsTensorCores(params, dtype) && (dtype == DType::kBF16
+                                                           ? by_head_dim(__nv_bfloat16{})
+                                                           : by_head_dim(__half{}));
+  if (!done) ScalarSplitAttention(params, dtype, stream);
+  if (!params.keys_only) CombinePartials(params, dtype, stream);
 }
 
 }  // namespace tamis::cuda

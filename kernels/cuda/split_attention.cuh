@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention of one query per sequence, shared by DecodeAttention, FilterAttention and
-// GatherAttention: partials over chunks of kAttentionChunkTokens attended tokens (here), combined
-// in a fixed order (combine_partials.cu). Only how an attended token's row is found differs.
+// GatherAttention: partials over chunks of attended tokens (here), combined in a fixed order
+// (combine_partials.cu). Only how an attended token's row is found differs.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -12,12 +12,32 @@
 
 namespace tamis::cuda {
 
+// Short rows are cut into half chunks, so that one sequence alone keeps all multiprocessors
+// busy. What a row is cut into follows from its own length and nothing else.
 constexpr int kChunkTokens = static_cast<int>(kAttentionChunkTokens);
+constexpr int kShortChunkTokens = kChunkTokens / 2;
+constexpr int kShortRowTokens = 8 * kChunkTokens;
+
+__host__ __device__ constexpr int ChunkTokens(int attended) {
+  return attended <= kShortRowTokens ? kShortChunkTokens : kChunkTokens;
+}
+__host__ __device__ constexpr int Chunks(int attended) {
+  return attended <= 0 ? 0 : (attended + ChunkTokens(attended) - 1) / ChunkTokens(attended);
+}
+// The most that any row of up to `attended_max` tokens has.
+constexpr int ChunksMax(int64_t attended_max) {
+  const int64_t tokens = attended_max < 1 ? 1 : attended_max;
+  const int64_t in_short = tokens < kShortRowTokens ? tokens : kShortRowTokens;
+  const int64_t of_short = (in_short + kShortChunkTokens - 1) / kShortChunkTokens;
+  const int64_t of_long = (tokens + kChunkTokens - 1) / kChunkTokens;
+  return static_cast<int>(of_short > of_long ? of_short : of_long);
+}
 
 // What a call also stores while it reads the keys. Positions are those of the attended sequence.
 enum class ScoreOutput {
   kNone,
-  kUnitMax,  // the maximum over a unit's heads of the logits: scores [S, units, n_max]
+  kMaxKey,   // the maximum over heads of the candidates' logits, as order keys that were zero
+             // before: keys [S, Hs, n_max]
   kPerHead,  // every head's logits: scores [S, Nq_local, n_max]
 };
 
@@ -45,13 +65,21 @@ struct SplitParams {
   int list_heads = 1;                   // Hs
   int k_max = 0;
   // Results.
+  void* out = nullptr;      // [S, Nq_local * D]
+  float* lse = nullptr;     // [S, Nq_local] natural units, or null
   float* sums = nullptr;    // [S, Nq_local, chunks_max, D] weighted values
   float2* stats = nullptr;  // [S, Nq_local, chunks_max] (maximum in units of log2, sum of weights)
   float* scores = nullptr;  // see ScoreOutput
+  uint32_t* keys = nullptr;
+  const int32_t* score_begin = nullptr;  // [S] candidates of kMaxKey
+  const int32_t* score_end = nullptr;    // [S]
+  int score_heads = 1;                   // Hs
   int64_t n_max = 0;
   ScoreOutput score_output = ScoreOutput::kNone;
+  bool keys_only = false;  // scores and stats, no attention: values are not read (tensor cores)
 
-  int32_t* next_item = nullptr;  // counts chunks handed out; CombinePartials zeroes it again
+  // Zero between calls.
+  int32_t* next_item = nullptr;  // counts chunks handed out; the next launch zeroes it again
   int sequences = 0;             // S
   int kv_heads = 0;              // Nkv_local
   int group = 0;                 // Nq_local / Nkv_local
@@ -95,15 +123,14 @@ __device__ __forceinline__ int AttendedRow(const SplitParams& p, int s, int kv_h
   return block * p.rows_per_block + position % p.block_tokens;
 }
 
-// Fills what both attention forms share and takes the partials from scratch.
-SplitParams MakeSplitParams(const ConstTensorView& q, const KvRows& rows, const DecodeBatch& batch,
-                            int64_t attended_max, float scale, Scratch& scratch);
+// Fills what all attention forms share and takes the partials from scratch.
+SplitParams MakeSplitParams(const TensorView& out, const ConstTensorView& q, const KvRows& rows,
+                            const DecodeBatch& batch, float scale, Scratch& scratch);
 
-// Computes the partials of every chunk.
+// out = attention; lse if not null. Padding rows give zeros.
 void SplitAttention(SplitParams params, DType dtype, const Stream& stream);
 
-// out = the combined partials; lse[s, head] (natural units) if not null. Padding rows give zeros.
-void CombinePartials(const TensorView& out, float* lse, const SplitParams& params,
-                     const Stream& stream);
+// The second launch of SplitAttention.
+void CombinePartials(const SplitParams& params, DType dtype, const Stream& stream);
 
 }  // namespace tamis::cuda

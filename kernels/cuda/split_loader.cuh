@@ -13,6 +13,9 @@ namespace tamis::cuda {
 constexpr int kTileTokens = 16;
 constexpr int kStages = 3;
 
+// Without values a ring has twice the stages.
+__device__ constexpr int Stages(bool keys_only) { return keys_only ? 2 * kStages : kStages; }
+
 // Items are handed out as blocks get to them: the first two are fixed, further ones are counted
 // off, always one ahead of their use. All warps of a block see the same ones, in order.
 constexpr int kQueueSlots = 4;
@@ -24,8 +27,11 @@ struct Work {
   int sequence = 0;
   int unit = 0;
   int chunk = 0;
-  int tokens = 0;  // attended tokens in this chunk
+  int first = 0;   // its first attended token
+  int tokens = 0;  // attended tokens in it
   int tiles = 0;   // of this warp
+  int score_begin = 0;  // the sequence's candidates, where they are scored
+  int score_end = 0;
 };
 
 // Shared memory of a block: lengths [S], then chunks before each sequence [S + 1], then the merge
@@ -33,8 +39,11 @@ struct Work {
 template <int D, int kWarps>
 struct SharedLayout {
   static constexpr int kTileBytes = kTileTokens * TileLayout<D>::kRowBytes;
-  static constexpr int kStageBytes = 2 * kTileBytes;  // keys, then values
-  static constexpr int kRingBytes = kStages * kStageBytes;
+  static constexpr int kRingBytes = kStages * 2 * kTileBytes;
+  // Keys, then values.
+  __device__ static constexpr int StageBytes(bool keys_only) {
+    return keys_only ? kTileBytes : 2 * kTileBytes;
+  }
   __host__ __device__ static int MergeOffset(int sequences) {
     return ((2 * sequences + 1 + kQueueSlots) * 4 + 127) / 128 * 128;
   }
@@ -52,7 +61,7 @@ inline __device__ void CountChunks(const SplitParams& p, int* lengths, int* chun
     for (int first = 0; first < p.sequences; first += kWarpThreads) {
       const int s = first + static_cast<int>(threadIdx.x);
       const int length = s < p.sequences ? AttendedTokens(p, s) : 0;
-      int inclusive = (length + kChunkTokens - 1) / kChunkTokens;
+      int inclusive = Chunks(length);
       const int own = inclusive;
 #pragma unroll
       for (int offset = 1; offset < kWarpThreads; offset *= 2) {
@@ -80,16 +89,12 @@ __device__ bool Locate(Work& work, const SplitParams& p, const int* lengths,
   work.unit = work.item - chunk * units;
   while (chunks_before[work.sequence + 1] <= chunk) ++work.sequence;
   work.chunk = chunk - chunks_before[work.sequence];
-  work.tokens = min(kChunkTokens, lengths[work.sequence] - work.chunk * kChunkTokens);
+  const int length = lengths[work.sequence];
+  work.first = work.chunk * ChunkTokens(length);
+  work.tokens = min(ChunkTokens(length), length - work.first);
   const int tiles = (work.tokens + kTileTokens - 1) / kTileTokens;
   work.tiles = (tiles - warp + kWarps - 1) / kWarps;
   return true;
-}
-
-// Thread 0, when the block begins its item `index`: the item after the next one.
-__device__ inline void FetchItem(const SplitParams& p, int* queue, int index) {
-  queue[(index + kFixedItems) % kQueueSlots] =
-      static_cast<int>(gridDim.x) * kFixedItems + atomicAdd(p.next_item, 1);
 }
 
 // Runs ahead of the computation and copies this warp's tiles, across items.
@@ -119,7 +124,7 @@ class TileLoader {
     CommitCopies();
     ++issued_;
     ++tile_;
-    stage_ = stage_ + 1 == kStages ? 0 : stage_ + 1;
+    stage_ = stage_ + 1 == Stages(p_.keys_only) ? 0 : stage_ + 1;
     prepared_ = false;
     Prepare(index_max);
     return true;
@@ -136,7 +141,7 @@ class TileLoader {
   __device__ int KvHead() const { return work_.unit / p_.units_per_kv_head(); }
   __device__ int FirstToken() const { return (tile_ * kWarps + Warp()) * kTileTokens; }
   __device__ uint32_t Stage() const {
-    return ring_ + static_cast<uint32_t>(stage_ * Shared::kStageBytes);
+    return ring_ + static_cast<uint32_t>(stage_ * Shared::StageBytes(p_.keys_only));
   }
 
   // Goes on to the next tile, if it is in the items up to `index_max`, and asks where it lies: one
@@ -157,7 +162,7 @@ class TileLoader {
 
   // Whole tiles: the row of their first token. Else lane r < 16 finds the row of token r.
   __device__ void FindRow() {
-    const int attended = work_.chunk * kChunkTokens + FirstToken();
+    const int attended = work_.first + FirstToken();
     row_ = 0;
     if (p_.whole_tiles) {
       const int block =
@@ -180,6 +185,7 @@ class TileLoader {
       const unsigned entry = i * kWarpThreads + Lane();
       const uint32_t to = stage + Layout::Offset(entry / kPieces, entry % kPieces);
       CopyAsync16(to, keys + i * kWarpThreads * 8, policy_);
+      if (p_.keys_only) continue;
       CopyAsync16(to + Shared::kTileBytes, values + i * kWarpThreads * 8, policy_);
     }
   }
@@ -199,6 +205,7 @@ class TileLoader {
       const int64_t offset = exists ? int64_t{row} * row_stride + piece * 8 : 0;
       const uint32_t to = stage + Layout::Offset(token, piece);
       CopyAsync16(to, keys + offset, exists);
+      if (p_.keys_only) continue;
       CopyAsync16(to + Shared::kTileBytes, values + offset, exists);
     }
   }

@@ -245,6 +245,9 @@ TEST_P(AttentionTest, FilterScoresCandidatesAndAttendsAsDecode) {
     ops::FilterAttention(out, scores, q, cache.pages(), cache.decode(), candidates, filter.kind,
                          filter.scope, sizes.scale(), scratch_, cpu_);
     EXPECT_EQ(out.ToVector(), dense.ToVector());
+    const TestTensor alone({4, filter.rows, 710}, DType::kF32);
+    ops::FilterScores(alone, q, cache.pages(), cache.decode(), candidates, filter.kind,
+                      filter.scope, sizes.scale(), scratch_, cpu_);
     for (int64_t s = 0; s < 4; ++s) {
       const auto i = static_cast<size_t>(s);
       std::vector<double> lse;
@@ -262,6 +265,8 @@ TEST_P(AttentionTest, FilterScoresCandidatesAndAttendsAsDecode) {
           ASSERT_NEAR(scores.At((s * filter.rows + row) * 710 + p),
                       ExactScore(cache, q, sizes, s, p, row, filter, lse), 2e-5)
               << "sequence " << s << ", position " << p;
+          ASSERT_EQ(alone.At((s * filter.rows + row) * 710 + p),
+                    scores.At((s * filter.rows + row) * 710 + p));
         }
       }
     }

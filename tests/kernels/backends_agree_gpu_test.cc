@@ -4,22 +4,12 @@
 #include <numeric>
 
 #include "kernels/ops.h"
+#include "tests/kernels/backends_agree.h"
 #include "tests/kernels/paged_twins.h"
 #include "tests/kernels/twins.h"
 
 namespace tamis {
 namespace {
-
-constexpr DType kFloatTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
-constexpr DeviceKind kCpu = DeviceKind::kCpu;
-
-class BackendsAgree : public testing::Test {
- protected:
-  void SetUp() override {
-    if (CudaDeviceCount() == 0) GTEST_SKIP() << "no CUDA device is visible";
-    SetCudaDevice(0);
-  }
-};
 
 // ---- tokens ------------------------------------------------------------------------------------
 
@@ -169,15 +159,6 @@ TEST_F(BackendsAgree, RopeAndStoreKv) {
   }
 }
 
-// Weights are rounded to the storage type before they meet the values: one more rounding.
-void ExpectAttention(Twins& twins, const Twin& out) {
-  switch (out.cpu.dtype) {
-    case DType::kF32: twins.ExpectNear(out, "out", 5e-6, 2e-5); break;
-    case DType::kF16: twins.ExpectNear(out, "out", 8e-4, 1.0 / 512); break;
-    default: twins.ExpectNear(out, "out", 6e-3, 1.0 / 64); break;
-  }
-}
-
 TEST_F(BackendsAgree, DecodeAttention) {
   const std::vector<std::vector<int32_t>> lengths = {
       {1}, {16, 0, 17, 511, 512, 513}, {2047, 1, 0, 1100}, {5000}};
@@ -249,142 +230,6 @@ TEST_F(BackendsAgree, PrefillAttention) {
         });
         ExpectAttention(twins, out);
       }
-    }
-  }
-}
-
-struct CandidateTwins {
-  Twin begin, end, k;
-  CandidateView On(DeviceKind d) const { return {begin.On(d), end.On(d), k.On(d)}; }
-};
-
-TEST_F(BackendsAgree, FilterAttention) {
-  for (const DType dtype : kFloatTypes) {
-    for (const HeadShape& heads : kHeadShapes) {
-      for (const ScoreKind kind :
-           {ScoreKind::kRawMax, ScoreKind::kSoftmaxMax, ScoreKind::kSoftmaxMean}) {
-        for (const int64_t selection_heads : {int64_t{1}, heads.kv}) {
-          const auto lse_scope =
-              dtype == DType::kF16 ? ops::LseScope::kCandidates : ops::LseScope::kAll;
-          SCOPED_TRACE(testing::Message() << DTypeName(dtype) << ' ' << heads << " kind "
-                                          << static_cast<int>(kind) << " Hs " << selection_heads);
-          Twins twins(10);
-          PagedTwins paged(twins, heads, dtype, {600, 0, 1300, 20}, 1400);
-          const CandidateTwins candidates = {twins.Ints({4}, {4, 0, 0, 20}),
-                                             twins.Ints({4}, {590, 0, 1300, 20}),
-                                             twins.Ints({4}, {10, 0, 10, 0})};
-          const Twin q = twins.Normal({4, heads.q * heads.dim}, dtype);
-          const Twin out = twins.Poisoned({4, heads.q * heads.dim}, dtype);
-          const Twin scores = twins.Poisoned({4, selection_heads, 1500}, DType::kF32);
-          twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
-            ops::FilterAttention(out.On(d), scores.On(d), q.On(d), paged.Pages(d), paged.Decode(d),
-                                 candidates.On(d), kind, lse_scope, heads.Scale(), scratch, stream);
-          });
-          ExpectAttention(twins, out);
-          twins.ExpectNear(scores, "scores", 1e-5, 1e-5);
-        }
-      }
-    }
-  }
-}
-
-TEST_F(BackendsAgree, GatherAttention) {
-  for (const DType dtype : kFloatTypes) {
-    for (const HeadShape& heads : kHeadShapes) {
-      for (const int64_t selection_heads : {int64_t{1}, heads.kv}) {
-        SCOPED_TRACE(testing::Message()
-                     << DTypeName(dtype) << ' ' << heads << " Hs " << selection_heads);
-        Twins twins(11);
-        const int64_t k_max = 700;
-        PagedTwins paged(twins, heads, dtype, {2000, 0, 300, 900}, 2100);
-        // Every third position between sinks and tail; the third sequence decodes densely.
-        const std::vector<int32_t> count = {600, 0, 0, 1};
-        std::vector<int32_t> positions(static_cast<size_t>(4 * selection_heads * k_max), -1);
-        for (size_t s = 0; s < 4; ++s) {
-          for (size_t h = 0; h < static_cast<size_t>(selection_heads); ++h) {
-            for (size_t i = 0; i < static_cast<size_t>(count[s]); ++i) {
-              positions[(s * static_cast<size_t>(selection_heads) + h) *
-                            static_cast<size_t>(k_max) +
-                        i] = static_cast<int32_t>(4 + 3 * i + h % 3);
-            }
-          }
-        }
-        const Twin listed = twins.Ints({4, selection_heads, k_max}, positions);
-        const Twin counts = twins.Ints({4}, count);
-        const Twin sink_end = twins.Ints({4}, {4, 0, 0, 4});
-        const Twin tail_begin = twins.Ints({4}, {1900, 0, 0, 899});
-        const Twin list_rows = twins.Poisoned({4, selection_heads, k_max}, DType::kI32);
-        const Twin q = twins.Normal({4, heads.q * heads.dim}, dtype);
-        const Twin out = twins.Poisoned({4, heads.q * heads.dim}, dtype);
-        twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
-          const SelectionView selection = {listed.On(d), counts.On(d), sink_end.On(d),
-                                           tail_begin.On(d)};
-          const KvRows rows = RowsOf(paged.Pages(d));
-          ops::RowsOfPositions(list_rows.On(d), selection, paged.Decode(d).block_table,
-                               rows.block_tokens, rows.rows_per_block, stream);
-          ops::GatherAttention(out.On(d), q.On(d), rows, list_rows.On(d), selection,
-                               paged.Decode(d), heads.Scale(), scratch, stream);
-        });
-        twins.ExpectSame(list_rows, "list_rows");
-        ExpectAttention(twins, out);
-      }
-    }
-  }
-}
-
-// ---- selection ---------------------------------------------------------------------------------
-
-TEST_F(BackendsAgree, TopKAndMergeTopK) {
-  for (const bool with_ties : {false, true}) {
-    for (const int64_t k_max : {1, 33, 2048}) {
-      SCOPED_TRACE(testing::Message() << "k_max " << k_max << " ties " << with_ties);
-      Twins twins(12);
-      const int64_t n_max = 9000, heads = 2, ranks = 3, rows = 4 * heads;
-      const auto k = static_cast<int32_t>(k_max);
-      const CandidateTwins candidates = {twins.Ints({4}, {4, 0, 100, 50}),
-                                         twins.Ints({4}, {8990, 20, 4096, 50}),
-                                         twins.Ints({4}, {k, std::min(k, 30), k, k})};
-      std::vector<Twin> lists, list_scores;
-      for (int64_t w = 0; w < ranks; ++w) {
-        const std::vector<int32_t> coarse = twins.Draw(rows * n_max, -4, 4);
-        const Twin smooth = twins.Normal({4, heads, n_max}, DType::kF32);
-        const Twin tied = twins.Floats({4, heads, n_max}, DType::kF32, [&](int64_t i) {
-          const int32_t value = coarse[static_cast<size_t>(i)];
-          return value == 4 ? NAN : value == 0 ? -0.0f : static_cast<float>(value);
-        });
-        const Twin& scores = with_ties ? tied : smooth;
-        lists.push_back(twins.Poisoned({4, heads, k_max}, DType::kI32));
-        list_scores.push_back(twins.Poisoned({4, heads, k_max}, DType::kF32));
-        const Twin count = twins.Poisoned({4}, DType::kI32);
-        twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
-          ops::TopK(lists.back().On(d), list_scores.back().On(d), count.On(d), scores.On(d),
-                    candidates.On(d), scratch, stream);
-        });
-        twins.ExpectSame(lists.back(), "positions");
-        twins.ExpectNear(list_scores.back(), "top_scores", 0, 0);
-        twins.ExpectSame(count, "count");
-      }
-      // What an all-gather would put side by side.
-      std::vector<int32_t> all_positions;
-      std::vector<float> all_scores;
-      for (size_t w = 0; w < lists.size(); ++w) {
-        const auto* positions = lists[w].cpu.As<int32_t>();
-        const auto* scores = list_scores[w].cpu.As<float>();
-        all_positions.insert(all_positions.end(), positions, positions + rows * k_max);
-        all_scores.insert(all_scores.end(), scores, scores + rows * k_max);
-      }
-      const Twin gathered = twins.Ints({ranks, rows * k_max}, all_positions);
-      const Twin gathered_scores = twins.Floats({ranks, rows * k_max}, DType::kF32, [&](int64_t i) {
-        return all_scores[static_cast<size_t>(i)];
-      });
-      const Twin merged = twins.Poisoned({4, heads, k_max}, DType::kI32);
-      const Twin count = twins.Poisoned({4}, DType::kI32);
-      twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
-        ops::MergeTopK(merged.On(d), count.On(d), gathered.On(d), gathered_scores.On(d),
-                       candidates.On(d), scratch, stream);
-      });
-      twins.ExpectSame(merged, "merged");
-      twins.ExpectSame(count, "count");
     }
   }
 }

@@ -115,7 +115,7 @@ def check_ops_tested(root, files):
     ops = re.findall(r"^void (\w+)\(", (root / "kernels/ops.h").read_text(), re.M)
     tests = [f for f in files if f.startswith("tests/kernels/") and f.endswith("_test.cc")]
     tables = {"the CPU tests": [f for f in tests if "_gpu_" not in f],
-              "the agreement table": [f for f in tests if f.endswith("backends_agree_gpu_test.cc")]}
+              "the agreement table": [f for f in tests if re.search(r"_agrees?_gpu_test", f)]}
     for where, paths in tables.items():
         text = "\n".join((root / path).read_text() for path in paths)
         for op in ops:
