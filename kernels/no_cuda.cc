@@ -3,6 +3,7 @@
 // a CUDA stream; then they say which op it was.
 #include "kernels/backends.h"
 #include "kernels/check.h"
+#include "kernels/filter_scores.h"
 #include "kernels/scratch_bytes.h"
 #include "kernels/tune_matmul.h"
 

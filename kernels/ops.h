@@ -102,9 +102,8 @@ void PrefillAttention(TensorView out,     // float [T, Nq_local * D]
                       Scratch& scratch, const Stream& stream);
 
 // Attention of one query per sequence over its whole context: float32 partials (max, sum,
-// accumulator) over chunks of kAttentionChunkTokens (a GPU cuts short rows finer), combined in
-// ascending order, so that a row's result does not depend on the rest of the batch. Padding rows
-// (context 0) give zeros.
+// accumulator) over chunks of kAttentionChunkTokens, combined in ascending order, so that a row's
+// result does not depend on the rest of the batch. Padding rows (context 0) give zeros.
 void DecodeAttention(TensorView out,     // float [S, Nq_local * D]
                      ConstTensorView q,  // float [S, Nq_local * D], may have a row stride
                      const KvPages& pages, const DecodeBatch& batch, float scale, Scratch& scratch,
@@ -123,13 +122,6 @@ void FilterAttention(TensorView out,     // float [S, Nq_local * D]; equals Deco
                      const KvPages& pages, const DecodeBatch& batch,
                      const CandidateView& candidates, ScoreKind kind, LseScope lse_scope,
                      float scale, Scratch& scratch, const Stream& stream);
-
-// FilterAttention's scores without its attention: reads the keys alone.
-void FilterScores(TensorView scores,  // f32 [S, Hs, n_max], n_max >= batch.context_len_max
-                  ConstTensorView q,  // float [S, Nq_local * D], may have a row stride
-                  const KvPages& pages, const DecodeBatch& batch, const CandidateView& candidates,
-                  ScoreKind kind, LseScope lse_scope, float scale, Scratch& scratch,
-                  const Stream& stream);
 
 // Attention of one query per sequence over its selection. The attended sequence is sinks, list,
 // tail; partials over its chunks as in DecodeAttention. KV head h uses selection row h (Hs > 1)

@@ -2,6 +2,7 @@
 // Attention: each op checks its arguments, then runs the twin of its device.
 #include "kernels/backends.h"
 #include "kernels/expect.h"
+#include "kernels/filter_scores.h"
 #include "kernels/ops.h"
 
 namespace tamis::ops {

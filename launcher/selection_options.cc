@@ -83,6 +83,12 @@ void AddMeaning(std::vector<ServeOption>* options) {
                             {{"global", SelectionScope::kGlobal},
                              {"rank", SelectionScope::kRank},
                              {"kv_head", SelectionScope::kKvHead}}));
+  options->push_back(Named<FilterAttends>(
+      "selection-filter-attention",
+      "what a filter layer itself attends to: dense, or selected, which reads keys alone to score "
+      "(default dense)",
+      [](Config& c) -> FilterAttends& { return c.selection.filter_attends; },
+      {{"dense", FilterAttends::kDense}, {"selected", FilterAttends::kSelected}}));
   options->push_back(Named<SelectionCandidates>(
       "selection-candidates",
       "which tokens compete; with prompt all generated ones are attended (default history)",

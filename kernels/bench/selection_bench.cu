@@ -7,6 +7,7 @@
 
 #include "kernels/bench/cache.h"
 #include "kernels/bench/harness.h"
+#include "kernels/filter_scores.h"
 #include "kernels/ops.h"
 
 namespace tamis::bench {

@@ -8,6 +8,7 @@
 #include "kernels/check.h"
 #include "kernels/cpu/attend_pages.h"
 #include "kernels/cpu/exp.h"
+#include "kernels/filter_scores.h"
 
 namespace tamis::cpu {
 namespace {

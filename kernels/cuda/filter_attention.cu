@@ -9,6 +9,7 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/radix_select.cuh"
 #include "kernels/cuda/row_stats.cuh"
+#include "kernels/filter_scores.h"
 
 namespace tamis::cuda {
 namespace {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kernels/filter_scores.h"
 #include "kernels/window_ops.h"
 #include "parallel/top_k_exchange.h"
 #include "runtime/model/llama.h"
@@ -183,33 +184,45 @@ void FilterLayer(const LlamaContext& c, const StepInputs& inputs, int64_t layer_
   const SelectionPeers peers = PeersOf(config.scope, c.shard, c.config.num_kv_heads, config.score);
   const CandidateView& candidates = inputs.selection.candidates;
 
-  // 1. Dense attention, and the candidates' scores from this rank's heads.
+  // 1. The candidates' scores from this rank's heads; the attention with them, if it is dense.
   const DecodeBatch batch = DecodeBatchOf(inputs, c.kv.groups().group_of_layer[layer]);
+  const bool dense = config.filter_attends == FilterAttends::kDense;
   if (IsWindowScore(config.score)) {
-    ops::DecodeAttention(out, q, pages, batch, scale, c.scratch, c.stream);
+    if (dense) ops::DecodeAttention(out, q, pages, batch, scale, c.scratch, c.stream);
     ops::WindowScores(step.window_scores, WindowOf(c, layer_idx),
                       Rows(inputs.window_slots, 0, inputs.num_decode_seqs), pages, batch,
                       candidates, config.lse, scale, c.scratch, c.stream);
-  } else {
+  } else if (dense) {
     ops::FilterAttention(out, step.scores, q, pages, batch, candidates, config.score, config.lse,
                          scale, c.scratch, c.stream);
+  } else {
+    ops::FilterScores(step.scores, q, pages, batch, candidates, config.score, config.lse, scale,
+                      c.scratch, c.stream);
   }
 
   // 2. One set for all that must agree.
   SelectOverRanks(step, candidates, peers, c.collectives, c.scratch, c.stream);
 
-  // 3. Where the segment's layers find it: they share block tables.
-  const DecodeBatch segment = DecodeBatchOf(inputs, c.layers->segment_group[layer]);
+  // 3. Where this layer finds it, then where the segment's layers do: those share block tables.
   const SelectionView selection = ViewOf(step, inputs);
-  ops::RowsOfPositions(step.list_rows, selection, segment.block_table, pages.block_tokens,
-                       RowsOf(pages).rows_per_block, c.stream);
+  const KvRows rows = RowsOf(pages);
+  const auto locate = [&](const DecodeBatch& of) {
+    ops::RowsOfPositions(step.list_rows, selection, of.block_table, rows.block_tokens,
+                         rows.rows_per_block, c.stream);
+  };
+  if (!dense) {
+    locate(batch);
+    ops::GatherAttention(out, q, rows, step.list_rows, selection, batch, scale, c.scratch,
+                         c.stream);
+  }
+  locate(DecodeBatchOf(inputs, c.layers->segment_group[layer]));
   const FilterOutcome outcome{
       layer_idx, selection, candidates, step.scores, inputs.decode_context_lens, peers};
   if (c.observer != nullptr) (*c.observer)(outcome, c.stream);
-  // `out` is written again, with the same bits; the scores have done their work.
+  // The scores have done their work.
   if (c.mass_observer != nullptr) {
-    ops::FilterAttention(out, step.scores, q, pages, batch, candidates, ScoreKind::kSoftmaxMean,
-                         ops::LseScope::kAll, scale, c.scratch, c.stream);
+    ops::FilterScores(step.scores, q, pages, batch, candidates, ScoreKind::kSoftmaxMean,
+                      ops::LseScope::kAll, scale, c.scratch, c.stream);
     (*c.mass_observer)(outcome, c.stream);
   }
 }

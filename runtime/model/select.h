@@ -95,7 +95,8 @@ DecodeBatch DecodeBatchOf(const StepInputs& inputs, int group);
 void KeepWindowQueries(const LlamaContext& c, const StepInputs& inputs, int64_t layer_idx,
                        ConstTensorView q);
 
-// out = dense attention of the decoding rows; the layer's segment has a new selection.
+// out = attention of the decoding rows, dense or over the new selection, which the layer's segment
+// has from now on.
 void FilterLayer(const LlamaContext& c, const StepInputs& inputs, int64_t layer_idx, TensorView out,
                  ConstTensorView q, float scale);
 

@@ -20,6 +20,10 @@ enum class SelectionCandidates : uint8_t { kHistory, kPrompt };
 // How a sequence decodes: sparsely from min_context tokens on, whatever its length, or never.
 enum class SelectionMode : uint8_t { kAuto, kOn, kOff };
 
+// What a filter layer's own attention runs over: everything, or its selection. Scores are the same
+// kind either way, but kSelected reads keys alone for them.
+enum class FilterAttends : uint8_t { kDense, kSelected };
+
 // A number of tokens, or a fraction of the history (kHistory) or of the prompt (kPrompt). One of
 // the two is 0.
 struct SelectionBudget {
@@ -34,6 +38,7 @@ struct SelectionConfig {
   ScoreKind score = ScoreKind::kRawMax;
   ops::LseScope lse = ops::LseScope::kAll;
   SelectionScope scope = SelectionScope::kGlobal;
+  FilterAttends filter_attends = FilterAttends::kDense;  // filter_attention
   SelectionCandidates candidates = SelectionCandidates::kHistory;
   SelectionBudget budget{2048, 0.0};  // num_selected_tokens
   int64_t sink_tokens = 4;
@@ -69,7 +74,7 @@ int64_t SelectedTokensMax(const SelectionConfig& config, int64_t max_model_len);
 
 enum class LayerRole : uint8_t {
   kDense,   // attends to everything
-  kFilter,  // attends to everything, scores it and selects
+  kFilter,  // scores everything, selects, and attends as filter_attends says
   kSparse,  // attends to the latest selection
 };
 

@@ -4,6 +4,7 @@
 
 #include <numeric>
 
+#include "kernels/filter_scores.h"
 #include "kernels/ops.h"
 #include "tests/kernels/paged_cache.h"
 

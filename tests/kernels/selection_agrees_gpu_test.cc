@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 
+#include "kernels/filter_scores.h"
 #include "kernels/ops.h"
 #include "tests/kernels/backends_agree.h"
 #include "tests/kernels/paged_twins.h"

@@ -77,6 +77,7 @@ TEST(ServeConfig, Selection) {
                        {"selection-scope", "kv_head"},
                        {"selection-candidates", "prompt"},
                        {"selection-lse", "prompt"},
+                       {"selection-filter-attention", "selected"},
                        {"selection-wait-layers", "1"},
                        {"selection-min-context", "0"},
                        {"selection-sink-tokens", "0"},
@@ -92,6 +93,7 @@ TEST(ServeConfig, Selection) {
   EXPECT_EQ(selection.scope, SelectionScope::kKvHead);
   EXPECT_EQ(selection.candidates, SelectionCandidates::kPrompt);
   EXPECT_EQ(selection.lse, ops::LseScope::kCandidates);
+  EXPECT_EQ(selection.filter_attends, FilterAttends::kSelected);
   EXPECT_EQ(selection.wait_layers, 1);
   EXPECT_EQ(selection.min_context, 0);
   EXPECT_EQ(selection.sink_tokens, 0);

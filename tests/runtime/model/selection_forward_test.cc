@@ -131,11 +131,14 @@ TEST(SelectionForwardTest, ForceSparseIsDenseBitForBit) {
     SelectionConfig forced = Settings();
     forced.scope = scope;
     forced.force_sparse = true;
+    SelectionConfig selected = forced;
+    selected.filter_attends = FilterAttends::kSelected;
     for (int size = 1; size <= 5; ++size) {
       if (!TestsRankCount(size)) continue;
       RunLoopback(size, [&](int rank, Group& group) {
         const Recording dense = Decode({}, {}, group);
         const Recording sparse = Decode(forced, {}, group);
+        EXPECT_EQ(Decode(selected, {}, group).logits, dense.logits) << rank << " of " << size;
         EXPECT_EQ(sparse.filters.size(), size_t{2 * kSteps}) << "it went through the ops";
         EXPECT_EQ(sparse.logits, dense.logits) << "rank " << rank << " of " << size;
       });
@@ -148,6 +151,21 @@ TEST(SelectionForwardTest, SparseIsNotDense) {
   const Recording sparse = DecodeAlone(Settings());
   for (size_t row = 0; row < std::size(kPromptLens); ++row) {
     EXPECT_NE(RowAt(sparse, row), RowAt(dense, row));
+  }
+}
+
+// Up to the first filter layer nothing depends on what filter layers attend to, so it selects the
+// same; what it attends to then changes all that follows.
+TEST(SelectionForwardTest, FilterLayersMayAttendToTheirSelection) {
+  SelectionConfig config = Settings();
+  const Recording dense = DecodeAlone(config);
+  config.filter_attends = FilterAttends::kSelected;
+  const Recording selected = DecodeAlone(config);
+  ASSERT_EQ(selected.filters.size(), dense.filters.size());
+  EXPECT_EQ(selected.filters[0].lists, dense.filters[0].lists);
+  EXPECT_EQ(selected.filters[0].scores, dense.filters[0].scores);
+  for (size_t row = 0; row < std::size(kPromptLens); ++row) {
+    EXPECT_NE(RowAt(selected, row), RowAt(dense, row));
   }
 }
 
@@ -168,6 +186,7 @@ TEST(SelectionForwardTest, RowsOfAMixedBatchDoNotTouchEachOther) {
   for (const auto scope : {SelectionScope::kGlobal, SelectionScope::kKvHead}) {
     SelectionConfig config = Settings();
     config.scope = scope;
+    if (scope == SelectionScope::kKvHead) config.filter_attends = FilterAttends::kSelected;
     RunLoopback(2, [&](int, Group& group) {
       const auto off = SelectionMode::kOff;
       const auto on = SelectionMode::kOn;
@@ -233,7 +252,11 @@ class SelectionSplitTest : public SelectionCombinationTest {};
 
 TEST_P(SelectionSplitTest, SelectsAsTheWholeModel) {
   constexpr double kDoubtRelative = 1e-4;
-  const SelectionConfig config = ConfigOf(GetParam());
+  SelectionConfig config = ConfigOf(GetParam());
+  // Either kind of filter layer, without running every combination twice.
+  if (config.candidates == SelectionCandidates::kPrompt) {
+    config.filter_attends = FilterAttends::kSelected;
+  }
   const Recording whole = DecodeAlone(config);
   for (int size = 2; size <= 5; ++size) {
     if (!TestsRankCount(size)) continue;
