@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Everything that wants several GPUs of one host, in one call, for W = 2 to 8 ranks:
-#   bench/two_gpus.sh [W] [PART ...]      parts: tests collectives agreement decode liveness; default all
+#   bench/two_gpus.sh [W] [PART ...]      parts: see below; default all
 # Builds first, unless TAMIS_BIN names a folder with tamis, cuda_group_test, cuda_collectives_bench,
 # liveness_ranks. SmolLM2 at MODEL or from scripts/fetch-model. Results go to OUT (default
 # build/two_gpus); a part that fails does not keep the others from running, and the exit code tells.
@@ -10,7 +10,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 ranks=${1:-2}
 shift || true
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(tests collectives agreement decode liveness)
+[ ${#parts[@]} -gt 0 ] || parts=(tests collectives decode agreement selection liveness)
 case $ranks in [2-8]) ;; *) echo "two_gpus: $ranks ranks; allowed are 2 to 8" >&2; exit 2 ;; esac
 out=${OUT:-$root/build/two_gpus}
 mkdir -p "$out"
@@ -45,15 +45,17 @@ part_collectives() {
     2>"$out/torch.log" | tee "$out/torch.txt"
 }
 
-serve() {  # PORT RANKS; the server's pid in $server
-  mpirun -n "$2" "$bin/tamis" serve --model "$model" --port "$1" --device cuda --dtype bfloat16 \
-    --gpu-memory-utilization 0.3 --max-num-seqs 16 >"$out/serve$2.log" 2>&1 &
+serve() {  # PORT RANKS [FLAGS]; the server's pid in $server
+  local port=$1 on=$2
+  shift 2
+  mpirun -n "$on" "$bin/tamis" serve --model "$model" --port "$port" --device cuda \
+    --dtype bfloat16 --gpu-memory-utilization 0.3 --max-num-seqs 16 "$@" >"$out/serve$port.log" 2>&1 &
   server=$!
   for _ in $(seq 120); do
-    "$bin/tamis" generate --target "127.0.0.1:$1" --prompt a --max-tokens 1 >/dev/null 2>&1 && return
+    "$bin/tamis" generate --target "127.0.0.1:$port" --prompt a --max-tokens 1 >/dev/null 2>&1 && return
     sleep 0.25
   done
-  fail "the server of $2 ranks does not answer ($out/serve$2.log)"
+  fail "the server of $on ranks does not answer ($out/serve$port.log)"
 }
 
 part_agreement() {
@@ -66,6 +68,20 @@ part_agreement() {
   [ "${PIPESTATUS[0]}" -eq 0 ] || fail agreement
   kill "${pids[@]}" 2>/dev/null
   wait "${pids[@]}" 2>/dev/null
+}
+
+# 200 sparse steps of SmolLM2, every selection compared over ranks and with a sort of the reduced
+# scores: the server stops on a difference.
+part_selection() {
+  model=${MODEL:-$("$root/scripts/fetch-model")}
+  serve 50063 "$ranks" --selection-filter-layers "4,12,20" --num-selected-tokens 96 \
+    --selection-min-context 0 --selection-debug-check true
+  "$bin/tamis" generate --target 127.0.0.1:50063 --prompt "$(printf 'Item %s is here. ' $(seq 60))" \
+    --max-tokens 200 --ignore-eos --temperature 0 --json >"$out/selection.json" ||
+    fail "selection ($out/serve50063.log)"
+  grep -oE '"(completion|prompt)_tokens": *[0-9]+|"finish_reason": *"[a-z]+"' "$out/selection.json"
+  kill "$server" && wait "$server" 2>/dev/null
+  return 0
 }
 
 decode() {  # RANKS NAME MODEL CASES [FLAGS]
@@ -83,7 +99,7 @@ decode() {  # RANKS NAME MODEL CASES [FLAGS]
 # Real ranks, one rank, and one rank simulated with the latencies that part collectives measured.
 part_decode() {
   local cases=1x8K,1x32K,1x128K,8x8K,8x32K
-  local omnikv=(--selection-filter-layers 2,8,18 --num-selected-tokens 2048 --selection-min-context 0)
+  local omnikv=(--selection-filter-layers "2,8,18" --num-selected-tokens 2048 --selection-min-context 0)
   for on in 1 "$ranks"; do decode "$on" 8b llama-3-8b "$cases" "${omnikv[@]}"; done
   if [ -s "$out/latencies.txt" ]; then
     decode 1 8b-simulated llama-3-8b "$cases" "${omnikv[@]}" --simulate-rank "0/$ranks" \
