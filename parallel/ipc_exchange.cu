@@ -35,8 +35,8 @@ __device__ __forceinline__ bool Below(uint32_t entry, uint32_t bound) {
 }
 
 // place[j] += entries of an ascending list of kLength (a power of two) below x[j], or at it too.
-// By index: with pointers that advance, nvcc 13.0 lost what sets the two values of kAtToo apart at
-// kCount 2, and equal positions met in one place.
+// By index: with pointers that advance, what nvcc 13.0 makes of kCount 2 puts equal positions of
+// two lists in one place.
 template <bool kAtToo, int kLength, int kCount>
 __device__ __forceinline__ void AddBelow(const uint32_t* list, const uint32_t (&x)[kCount],
                                          int (&place)[kCount]) {
