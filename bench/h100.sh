@@ -3,8 +3,8 @@
 # on the same card. Usage: bench/h100.sh TAMIS OUT [SECTION...]
 #   TAMIS    the program, e.g. build/cuda-static/launcher/tamis
 #   OUT      a folder for the logs and JSON files
-#   SECTION  dense, sparse, long, simulate, h200, kernels, torch; default: all but h200, which needs
-#            more than 80 GB
+#   SECTION  dense, sparse, long, simulate, kernels, torch; or h200, torch-h200, which need more than
+#            80 GB; default: the first six
 # A section that fails is reported and the rest goes on; exit 1 if any did.
 set -uo pipefail
 [ $# -ge 2 ] || { sed -n '2,8p' "$0"; exit 2; }
@@ -13,6 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 [ $# -gt 0 ] || set -- dense sparse long simulate kernels torch
 mkdir -p "$out"
 omnikv=(--selection-filter-layers 2,8,18 --num-selected-tokens 2048)
+selected=(--selection-filter-attention selected)
 latencies=(--collective-latencies "$here/collective_latencies.txt")
 failed=0
 
@@ -36,8 +37,12 @@ for section in "$@"; do
       # of their own besides.
       decode dense-short --model llama-3-8b --cases 1x1K,32x2K
       decode dense-long --model llama-3-8b --cases 1x1K,1x128K,3x128K,8x32K ;;
-    sparse) decode sparse --model llama-3-8b "${omnikv[@]}" --cases 1x4K,1x128K,3x128K,8x32K ;;
-    long) decode long --model llama-3-8b "${omnikv[@]}" --cases 1x450K ;;
+    sparse)
+      decode sparse --model llama-3-8b "${omnikv[@]}" --cases 1x4K,1x128K,3x128K,8x32K
+      decode selected --model llama-3-8b "${omnikv[@]}" "${selected[@]}" --cases 1x128K ;;
+    long)
+      decode long --model llama-3-8b "${omnikv[@]}" --cases 1x450K
+      decode long-selected --model llama-3-8b "${omnikv[@]}" "${selected[@]}" --cases 1x450K ;;
     simulate)
       decode simulate-70b --model llama-3-70b --simulate-rank 0/8 "${latencies[@]}" \
         --cases 1x8K,1x128K,8x128K "${omnikv[@]}" ;;

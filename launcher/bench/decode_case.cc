@@ -54,9 +54,14 @@ StepBytes CountStepBytes(const ModelConfig& model, const ModelShard& shard, DTyp
   }
   const double token_layer =
       element * static_cast<double>(2 * shard.heads.kv_heads.count * model.head_dim);
+  const bool keys_alone = layers.config.filter_attends == FilterAttends::kSelected;
   for (const LayerRole role : layers.roles) {
-    const bool sparse = role == LayerRole::kSparse && attended > 0;
-    bytes.kv += static_cast<double>(batch) * token_layer * (sparse ? attended : context);
+    double tokens = context;
+    if (role == LayerRole::kSparse && attended > 0) tokens = attended;
+    if (role == LayerRole::kFilter && attended > 0 && keys_alone) {
+      tokens = (context + attended) / 2;
+    }
+    bytes.kv += static_cast<double>(batch) * token_layer * tokens;
   }
   return bytes;
 }

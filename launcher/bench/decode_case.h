@@ -23,7 +23,8 @@ absl::StatusOr<std::vector<DecodeCase>> ParseDecodeCases(const std::string& text
 
 // Bytes that one step of one rank must at least read. Weights: all but the embedding table, of
 // which a step reads a row per sequence (a tied one counts, as the head). Keys and values: of all
-// tokens in dense and filter layers, of the attended ones in sparse layers.
+// tokens in dense and filter layers, of the attended ones in sparse layers. A filter layer that
+// attends to its own selection reads all keys, and the values of the attended.
 struct StepBytes {
   double weights = 0;
   double kv = 0;

@@ -53,6 +53,12 @@ TEST(StepBytesTest, OfLlama3EightBillion) {
       CountStepBytes(model, shard(0, 1), DType::kBF16, layers, 1, 131072, 2048);
   EXPECT_EQ(sparse.kv, 4096.0 * (5 * 131072 + 27 * 2048));
   EXPECT_EQ(sparse.weights, one.weights);
+  // All keys and 2048 values in the three filter layers.
+  config.filter_attends = FilterAttends::kSelected;
+  const StepBytes keys =
+      CountStepBytes(model, shard(0, 1), DType::kBF16,
+                     MakeSelectionLayers(config, model.num_layers), 1, 131072, 2048);
+  EXPECT_EQ(keys.kv, 4096.0 * (2 * 131072 + 27 * 2048) + 3 * 2048.0 * (131072 + 2048));
 }
 
 TEST(QuantileTest, OfAFew) {
