@@ -97,6 +97,9 @@ struct Metrics::State final : prometheus::Collectable {
     Raise(preemptions, engine.requests_preempted_total);
     Raise(attended_tokens, engine.selection.counts.attended_tokens_total);
     Raise(context_tokens, engine.selection.counts.context_tokens_total);
+    for (const FilterMass& filter : engine.selection.measures.filters) {
+      attention_mass.Add({{"layer", std::to_string(filter.layer_idx)}}).Set(filter.last);
+    }
     for (const auto& [rank, age_s] : now.heartbeat_ages_s) {
       heartbeat_ages.Add({{"rank", std::to_string(rank)}}).Set(age_s);
     }
@@ -137,6 +140,10 @@ struct Metrics::State final : prometheus::Collectable {
   Counter& context_tokens =
       make.MakeCounter("tamis:selection_context_tokens_total",
                        "Tokens that they would have attended to if decoded densely.");
+  prometheus::Family<Gauge>& attention_mass =
+      make.MakeGauges("tamis:selection_attention_mass",
+                      "Part of a filter layer's attention that what it selected holds, mean over "
+                      "heads, in the last step of which --selection-mass-interval measured it.");
   Counter& prompt_tokens =
       make.MakeCounter("vllm:prompt_tokens_total", "Number of prompt tokens processed.");
   Counter& generation_tokens =

@@ -97,6 +97,7 @@ TEST_F(MetricsTest, ReadsGaugesWhenAsked) {
   snapshot_.engine.requests_preempted_total = 4;
   snapshot_.engine.selection.counts.attended_tokens_total = 20;
   snapshot_.engine.selection.counts.context_tokens_total = 300;
+  snapshot_.engine.selection.measures.filters = {{2, 1.5, 0.875}};
   snapshot_.heartbeat_ages_s = {{1, 0.5}};
   Get(metrics_->port());
   snapshot_.engine.requests_preempted_total = 5;
@@ -107,6 +108,7 @@ TEST_F(MetricsTest, ReadsGaugesWhenAsked) {
   EXPECT_THAT(text, HasSubstr(Line("vllm:num_preemptions_total", "5")));
   EXPECT_THAT(text, HasSubstr(Line("tamis:selection_attended_tokens_total", "20")));
   EXPECT_THAT(text, HasSubstr(Line("tamis:selection_context_tokens_total", "300")));
+  EXPECT_THAT(text, HasSubstr(Line("tamis:selection_attention_mass", "0.875", ",layer=\"2\"")));
   EXPECT_THAT(text, HasSubstr(Line("tamis:rank_heartbeat_age_seconds", "0.5", ",rank=\"1\"")));
 }
 
