@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <exception>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "prometheus/counter.h"
 #include "prometheus/exposer.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
+#include "runtime/server/grpc_server.h"
 
 namespace tamis {
 namespace {
@@ -200,11 +200,9 @@ absl::StatusOr<std::unique_ptr<Metrics>> Metrics::Start(const MetricsOptions& op
   auto metrics =
       std::unique_ptr<Metrics>(new Metrics(std::make_shared<State>(options, std::move(snapshot))));
   State& state = *metrics->state_;
-  const bool bare_ipv6 = absl::StrContains(options.host, ":") && options.host[0] != '[';
+  // The listener resolves no names.
   const std::string address =
-      bare_ipv6 ? absl::StrCat("[", options.host, "]:", options.port)
-                : absl::StrCat(options.host == "localhost" ? "127.0.0.1" : options.host, ":",
-                               options.port);
+      AddressOf(options.host == "localhost" ? "127.0.0.1" : options.host, options.port);
   try {
     state.exposer = std::make_unique<prometheus::Exposer>(address, 2);
   } catch (const std::exception&) {

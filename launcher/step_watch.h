@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Everybody who wants to know when steps begin and end, behind the engine's hooks: the watchdog,
 // the vital signs and, on rank 0, the metrics.
+//
+// Where the host is a step ahead (GPUs) a step's time runs from its plan's arrival to the result of
+// the step before: a period all the same, counted under the newer plan's phase.
 #pragma once
 
 #include <chrono>

@@ -20,6 +20,11 @@ constexpr int kPingTimeoutMs = 3000;
 
 }  // namespace
 
+std::string AddressOf(const std::string& host, int port) {
+  const bool bare_ipv6 = absl::StrContains(host, ":") && !absl::StartsWith(host, "[");
+  return bare_ipv6 ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port);
+}
+
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GenerateService* service,
                                                               const std::string& host, int port,
                                                               const TlsFiles& tls) {
@@ -27,10 +32,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GenerateService* s
                          MakeServerCredentials(tls));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  // A bare IPv6 address needs brackets before its port.
-  const bool bare_ipv6 = absl::StrContains(host, ":") && !absl::StartsWith(host, "[");
-  const std::string address =
-      bare_ipv6 ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port);
+  const std::string address = AddressOf(host, port);
   std::unique_ptr<GrpcServer> result(new GrpcServer);
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address, credentials, &result->port_);

@@ -13,6 +13,9 @@
 
 namespace tamis {
 
+// "host:port"; a bare IPv6 address gets the brackets that it needs before a port.
+std::string AddressOf(const std::string& host, int port);
+
 // May be used from any thread.
 class GrpcServer {
  public:
