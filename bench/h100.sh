@@ -3,14 +3,14 @@
 # on the same card. Usage: bench/h100.sh TAMIS OUT [SECTION...]
 #   TAMIS    the program, e.g. build/cuda-static/launcher/tamis
 #   OUT      a folder for the logs and JSON files
-#   SECTION  dense, sparse, long, simulate, kernels, torch; or h200, torch-h200, which need more than
-#            80 GB; default: the first six
+#   SECTION  dense, sparse, break-even, long, simulate, kernels, torch; or h200, torch-h200, which need
+#            more than 80 GB; default: the first seven
 # A section that fails is reported and the rest goes on; exit 1 if any did.
 set -uo pipefail
 [ $# -ge 2 ] || { sed -n '2,8p' "$0"; exit 2; }
 tamis=$(realpath "$1"); out=$2; shift 2
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -gt 0 ] || set -- dense sparse long simulate kernels torch
+[ $# -gt 0 ] || set -- dense sparse break-even long simulate kernels torch
 mkdir -p "$out"
 omnikv=(--selection-filter-layers 2,8,18 --num-selected-tokens 2048)
 selected=(--selection-filter-attention selected)
@@ -40,6 +40,7 @@ for section in "$@"; do
     sparse)
       decode sparse --model llama-3-8b "${omnikv[@]}" --cases 1x4K,1x128K,3x128K,8x32K
       decode selected --model llama-3-8b "${omnikv[@]}" "${selected[@]}" --cases 1x128K ;;
+    break-even) decode break-even --model llama-3-8b "${omnikv[@]}" --break-even ;;
     long)
       decode long --model llama-3-8b "${omnikv[@]}" --cases 1x450K
       decode long-selected --model llama-3-8b "${omnikv[@]}" "${selected[@]}" --cases 1x450K ;;

@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "kernels/bench/read_ceiling.h"
 #include "kernels/cpu_threads.h"
+#include "launcher/bench/break_even.h"
 #include "launcher/bench/collective_latencies.h"
 #include "launcher/bench/common.h"
 #include "launcher/bench/decode_case.h"
@@ -77,6 +78,7 @@ absl::StatusOr<DecodeRow> RunCase(const Bench& bench, const DecodeCase& what, Se
                     std::chrono::duration<double>(bench.flags.timeout_s)};
   DecodeRow row;
   row.what = what;
+  row.asked = mode;
   TAMIS_ASSIGN_OR_RETURN(row.times, TimeDecodeSteps(engine, *rank.worker, gate, run));
   const double context = row.times.mean_context;
   const SelectionPlan plan = PlanAt(rank, mode, context);
@@ -90,15 +92,28 @@ absl::StatusOr<DecodeRow> RunCase(const Bench& bench, const DecodeCase& what, Se
   return row;
 }
 
-absl::Status WriteRows(const Bench& bench, nlohmann::json rows) {
-  return WriteBenchJson(bench.flags.json_path, "decode",
-                        {{"device", bench.rank.device.name},
+absl::Status Report(const Bench& bench, const std::vector<DecodeRow>& rows) {
+  nlohmann::json json = {{"device", bench.rank.device.name},
                          {"dtype", DTypeName(bench.rank.dtype)},
                          {"rank", bench.rank.shard.rank},
                          {"ranks", bench.rank.shard.size},
                          {"simulated", bench.latencies.has_value()},
                          {"read_ceiling_bytes_per_s", bench.ceiling},
-                         {"rows", std::move(rows)}});
+                         {"rows", nlohmann::json::array()}};
+  for (const DecodeRow& row : rows) json["rows"].push_back(ToJson(row, bench.ceiling));
+  if (bench.flags.break_even) {
+    const std::vector<BreakEvenPoint> points = BreakEvenPoints(rows);
+    const int64_t min_context = bench.rank.layers.config.min_context;
+    PrintBreakEven(points, min_context);
+    json["break_even"] = BreakEvenJson(points, min_context);
+  }
+  return WriteBenchJson(bench.flags.json_path, "decode", std::move(json));
+}
+
+std::vector<SelectionMode> ModesOf(const Bench& bench) {
+  if (!bench.rank.layers.config.enabled()) return {SelectionMode::kOff};
+  if (!bench.flags.break_even) return {SelectionMode::kOff, SelectionMode::kAuto};
+  return {SelectionMode::kOff, SelectionMode::kOn, SelectionMode::kAuto};
 }
 
 // Rank 0: all cases, one after the other, while the engine runs on the calling thread.
@@ -107,16 +122,15 @@ absl::Status Lead(Bench& bench, Control& control) {
   StepHooks hooks;
   hooks.begin = [&gate](const StepPlan&) { gate.Wait(); };
   Engine engine(bench.rank.scheduler, control, *bench.rank.worker, hooks);
-  nlohmann::json rows = nlohmann::json::array();
+  std::vector<DecodeRow> rows;
   absl::Status status;
   PrintHeading(bench.rank, bench.ceiling, bench.latencies.has_value());
   const auto measure = [&]() -> absl::Status {
     for (const DecodeCase& what : bench.cases) {
-      for (const SelectionMode mode : {SelectionMode::kOff, SelectionMode::kAuto}) {
-        if (mode != SelectionMode::kOff && !bench.rank.layers.config.enabled()) continue;
-        TAMIS_ASSIGN_OR_RETURN(const DecodeRow row, RunCase(bench, what, mode, engine, gate));
+      for (const SelectionMode mode : ModesOf(bench)) {
+        TAMIS_ASSIGN_OR_RETURN(DecodeRow row, RunCase(bench, what, mode, engine, gate));
         PrintRow(row, bench.ceiling);
-        rows.push_back(ToJson(row, bench.ceiling));
+        rows.push_back(std::move(row));
       }
     }
     return absl::OkStatus();
@@ -128,7 +142,14 @@ absl::Status Lead(Bench& bench, Control& control) {
   engine.Run();
   driver.join();
   TAMIS_RETURN_IF_ERROR(status);
-  return WriteRows(bench, std::move(rows));
+  return Report(bench, rows);
+}
+
+absl::StatusOr<std::vector<DecodeCase>> CasesOf(const DecodeBenchFlags& flags,
+                                                const ServeConfig& config) {
+  if (!flags.break_even) return ParseDecodeCases(flags.cases);
+  if (config.selection.enabled()) return BreakEvenCases();
+  return absl::InvalidArgumentError("--break-even: needs --selection-filter-layers");
 }
 
 absl::Status CheckContexts(const DecodeBenchFlags& flags, const std::vector<DecodeCase>& cases) {
@@ -179,7 +200,7 @@ absl::StatusOr<Group> MakeGroup(const DecodeBenchFlags& flags, const MpiEnv& env
 
 absl::Status RunRank(const DecodeBenchFlags& flags, const ServeConfig& config, const MpiEnv& env) {
   Bench bench{flags, {}, {}, {}, 0};
-  TAMIS_ASSIGN_OR_RETURN(bench.cases, ParseDecodeCases(flags.cases));
+  TAMIS_ASSIGN_OR_RETURN(bench.cases, CasesOf(flags, config));
   TAMIS_RETURN_IF_ERROR(CheckContexts(flags, bench.cases));
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const int threads = config.ranks.cpu_threads > 0 ? static_cast<int>(config.ranks.cpu_threads)
@@ -205,8 +226,13 @@ absl::Status RunRank(const DecodeBenchFlags& flags, const ServeConfig& config, c
 
 void AddDecodeBench(CLI::App* app, DecodeBenchFlags* flags) {
   AddModelFlags(app, &flags->serve);
-  app->add_option("--cases", flags->cases,
-                  "BATCHxCONTEXT, separated by commas, as 1x131072 or 8x32K (default 1x1024)");
+  CLI::Option* cases =
+      app->add_option("--cases", flags->cases,
+                      "BATCHxCONTEXT, separated by commas, as 1x131072 or 8x32K (default 1x1024)");
+  app->add_flag("--break-even", flags->break_even,
+                "instead of --cases: one sequence of 1K to 64K tokens, dense, sparse and auto, and "
+                "the --selection-min-context that follows")
+      ->excludes(cases);
   app->add_option("--steps", flags->steps, "steps that count, of each case (default 30)")
       ->check(CLI::Range(1, 10000));
   app->add_option("--warmup", flags->warmup, "steps before them (default 5)")

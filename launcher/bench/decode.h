@@ -13,6 +13,7 @@ namespace tamis {
 struct DecodeBenchFlags {
   ServeFlags serve;
   std::string cases = "1x1024";
+  bool break_even = false;  // break_even.h, instead of cases
   int steps = 30;
   int warmup = 5;
   double timeout_s = 300;      // of one case

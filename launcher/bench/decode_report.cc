@@ -4,6 +4,13 @@
 #include <cstdio>
 
 namespace tamis {
+namespace {
+
+const char* ModeName(SelectionMode mode) {
+  return mode == SelectionMode::kOff ? "off" : mode == SelectionMode::kOn ? "on" : "auto";
+}
+
+}  // namespace
 
 double SimulatedCalls::total_ms() const {
   double total = 0;
@@ -25,18 +32,18 @@ void PrintHeading(const DecodeRank& rank, double ceiling, bool simulated) {
                 rank.shard.rank, rank.shard.size);
   }
   std::printf(
-      "| batch x context | mode | step ms | fastest | 90 %% | %sgap us | tokens/s | GB |"
-      " TB/s | %% of ceiling |\n|---|---|---|---|---|%s---|---|---|---|---|\n",
+      "| batch x context | asked | mode | step ms | fastest | 90 %% | %sgap us | tokens/s | GB |"
+      " TB/s | %% of ceiling |\n|---|---|---|---|---|---|%s---|---|---|---|---|\n",
       simulated ? "collectives ms | total ms | " : "", simulated ? "---|---|" : "");
 }
 
 void PrintRow(const DecodeRow& row, double ceiling) {
   const double ms = row.step_ms();
   const double rate = row.bytes.total() / ms * 1e3;
-  std::printf("| %lldx%lld | %s | %.3f | %.3f | %.3f | ", static_cast<long long>(row.what.batch),
-              static_cast<long long>(row.what.context), row.sparse ? "sparse" : "dense",
-              Quantile(row.times.ms, 0.5), Quantile(row.times.ms, 0.0),
-              Quantile(row.times.ms, 0.9));
+  std::printf("| %lldx%lld | %s | %s | %.3f | %.3f | %.3f | ",
+              static_cast<long long>(row.what.batch), static_cast<long long>(row.what.context),
+              ModeName(row.asked), row.sparse ? "sparse" : "dense", Quantile(row.times.ms, 0.5),
+              Quantile(row.times.ms, 0.0), Quantile(row.times.ms, 0.9));
   if (row.simulated) std::printf("%.3f | %.3f | ", row.simulated->total_ms(), ms);
   if (row.times.gap_us.empty()) {
     std::printf("- | ");
@@ -53,6 +60,7 @@ nlohmann::json ToJson(const DecodeRow& row, double ceiling) {
   const double rate = row.bytes.total() / ms * 1e3;
   nlohmann::json json = {{"batch", row.what.batch},
                          {"context", row.what.context},
+                         {"asked", ModeName(row.asked)},
                          {"mode", row.sparse ? "sparse" : "dense"},
                          {"measured_ms", Quantile(row.times.ms, 0.5)},
                          {"measured_ms_min", Quantile(row.times.ms, 0.0)},

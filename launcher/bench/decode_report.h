@@ -23,7 +23,8 @@ struct SimulatedCalls {
 
 struct DecodeRow {
   DecodeCase what;
-  bool sparse = false;
+  SelectionMode asked = SelectionMode::kOff;
+  bool sparse = false;  // what that came to
   StepTimes times;
   StepBytes bytes;
   std::optional<SimulatedCalls> simulated;

@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/device.h"
+#include "launcher/bench/break_even.h"
 #include "launcher/bench/decode.h"
 #include "launcher/bench/decode_case.h"
 #include "launcher/bench/kernels.h"
@@ -116,6 +117,52 @@ TEST(DecodeBench, MeasuresDenseAndSparseStepsOfATinyModel) {
     EXPECT_LE(row["measured_ms_min"], row["measured_ms"]);
   }
   EXPECT_LT(result["rows"][3]["kv_bytes"], result["rows"][2]["kv_bytes"]);
+}
+
+TEST(BreakEven, IsWhereSparseStepsBeginToBeFaster) {
+  // The budget covers 1000; a straight line from -1 to +3 crosses at a quarter.
+  std::vector<BreakEvenPoint> points = {{1000, 5, 5, std::nullopt},
+                                        {2000, 5, 5, 4},  // by accident: not so after it
+                                        {4000, 5, 5, 6},
+                                        {8000, 9, 9.9, 6},
+                                        {16000, 20, 7.14, 7}};
+  EXPECT_EQ(BreakEvenContext(points), 5000.0);
+  EXPECT_EQ(RecommendedMinContext(5000), 5120);
+  EXPECT_EQ(RecommendedMinContext(5120), 5120);
+  EXPECT_EQ(points[0].auto_loss(), 0);
+  EXPECT_NEAR(points[3].auto_loss(), 0.65, 1e-9);
+  EXPECT_NEAR(points[4].auto_loss(), 0.02, 1e-9);
+  points[2].sparse_ms.reset();
+  EXPECT_EQ(BreakEvenContext(points), 8000.0);
+  points[4].sparse_ms = 20;
+  EXPECT_EQ(BreakEvenContext(points), std::nullopt);
+  EXPECT_TRUE(BreakEvenJson(points, 7)["recommended_min_context"].is_null());
+}
+
+TEST(DecodeBench, MeasuresTheBreakEven) {
+  DecodeBenchFlags flags = TinyFlags();
+  flags.break_even = true;
+  EXPECT_EQ(RunBench(flags), 2);  // nothing selects
+  flags.serve.values["selection-filter-layers"] = "1";
+  flags.serve.values["selection-min-context"] = "5000";
+  flags.serve.values["num-selected-tokens"] = "1500";
+  ASSERT_EQ(RunBench(flags), 0);
+  const nlohmann::json result = Written(flags);
+  ASSERT_EQ(result["rows"].size(), 33u);
+  const nlohmann::json& points = result["break_even"]["points"];
+  ASSERT_EQ(points.size(), 11u);
+  EXPECT_TRUE(points[0]["sparse_ms"].is_null());
+  EXPECT_EQ(points[0]["context"], 1024);
+  EXPECT_EQ(points[10]["context"], 65536);
+  for (size_t i = 0; i < 33; ++i) {
+    const nlohmann::json& row = result["rows"][i];
+    const int64_t context = row["context"];
+    EXPECT_EQ(row["asked"], i % 3 == 0 ? "off" : i % 3 == 1 ? "on" : "auto");
+    const bool sparse = (i % 3 == 1 && context > 1500) || (i % 3 == 2 && context > 5000);
+    EXPECT_EQ(row["mode"], sparse ? "sparse" : "dense") << i;
+  }
+  EXPECT_EQ(result["break_even"]["auto_min_context"], 5000);
+  EXPECT_TRUE(result["break_even"].contains("recommended_min_context"));
 }
 
 TEST(DecodeBench, AddsTheCollectivesOfASimulatedRank) {
