@@ -9,7 +9,8 @@
 
 namespace tamis::bench {
 
-constexpr int64_t kQHeads = 32, kKvHeads = 8, kHeadDim = 128, kBlockTokens = 16;
+constexpr int64_t kQHeads = 32, kKvHeads = 8, kHeadDim = 128;
+constexpr int32_t kBlockTokens = 16;  // unless said otherwise
 constexpr double kTokenBytes = kKvHeads * 2 * kHeadDim * 2;
 
 // Several layers' pages under one block table, shuffled as after hours of serving or in order.
@@ -19,6 +20,6 @@ struct Cache {
 };
 
 Cache MakeCache(Bench& bench, const std::vector<int32_t>& contexts, int layers,
-                bool shuffled = true);
+                int32_t block_tokens = kBlockTokens, bool shuffled = true);
 
 }  // namespace tamis::bench

@@ -96,9 +96,9 @@ void Merging(Bench& bench, int64_t ranks, int64_t sequences) {
 }
 
 // What a filter layer's attention part takes, beside a dense layer's over the same cache.
-void Filtering(Bench& bench, int32_t context) {
+void Filtering(Bench& bench, int32_t context, int32_t block_tokens) {
   constexpr int kLayers = 2;
-  const Cache cache = MakeCache(bench, {context}, kLayers);
+  const Cache cache = MakeCache(bench, {context}, kLayers, block_tokens);
   const TensorView q = bench.Random({1, kQHeads * kHeadDim}, DType::kBF16);
   const TensorView out = bench.Random({1, kQHeads * kHeadDim}, DType::kBF16);
   const TensorView scores = bench.Random({1, 1, context}, DType::kF32);
@@ -110,7 +110,8 @@ void Filtering(Bench& bench, int32_t context) {
                                     Fill(bench, 1, kListed)};
   const SelectionView selection = {positions, count, Fill(bench, 1, kSinks),
                                    Fill(bench, 1, context - kRecent)};
-  const std::string suffix = " " + std::to_string(context) + " b1";
+  const std::string suffix =
+      " " + std::to_string(context) + " b1, blocks of " + std::to_string(block_tokens);
   const auto row = [&](const std::string& name, const std::function<void(const KvPages&)>& call) {
     const double us = bench.MedianUs(
         4 * kLayers, [&](int i) { call(cache.layers[static_cast<size_t>(i % kLayers)]); });
@@ -140,8 +141,8 @@ void Filtering(Bench& bench, int32_t context) {
     ops::FilterAttention(out, scores, q, pages, cache.batch, candidates, ScoreKind::kRawMax,
                          ops::LseScope::kAll, 0.088f, scratch, stream);
     ops::TopK(positions, top_scores, count, scores, candidates, scratch, stream);
-    ops::RowsOfPositions(list_rows, selection, cache.batch.block_table, kBlockTokens,
-                         2 * kBlockTokens * kKvHeads, stream);
+    ops::RowsOfPositions(list_rows, selection, cache.batch.block_table, block_tokens,
+                         2 * block_tokens * kKvHeads, stream);
   });
   bench.Release();
 }
@@ -149,7 +150,8 @@ void Filtering(Bench& bench, int32_t context) {
 }  // namespace
 
 void BenchSelection(Bench& bench) {
-  bench.Heading("Selection, 32/8 heads of 128, bf16, blocks of 16, shuffled, 2048 selected");
+  bench.Heading(
+      "Selection, 32/8 heads of 128, bf16, blocks of 16 if not said, shuffled, 2048 selected");
   Gathered(bench, 1, 131072, kSelected, 4);
   Gathered(bench, 1, 131072, 131072, 4);
   Gathered(bench, 4, 131072, kSelected, 4);
@@ -164,8 +166,10 @@ void BenchSelection(Bench& bench) {
   Merging(bench, 2, 1);
   Merging(bench, 8, 1);
   Merging(bench, 2, 32);
-  Filtering(bench, 131072);
-  Filtering(bench, 450000);
+  for (const int32_t block_tokens : {16, 32, 64}) {
+    Filtering(bench, 131072, block_tokens);
+    Filtering(bench, 450000, block_tokens);
+  }
 }
 
 }  // namespace tamis::bench
