@@ -27,6 +27,9 @@ void FillRandom(TensorView, uint64_t, int64_t, int64_t, float, float, const Stre
   NoCuda("FillRandom");
 }
 void MatMul(TensorView, View, View, Scratch&, const Stream&) { NoCuda("MatMul"); }
+void MatMulSiluMul(TensorView, TensorView, View, View, Scratch&, const Stream&) {
+  NoCuda("MatMulSiluMul");
+}
 void RopeAndStoreKv(TensorView, const KvPages&, View, View, View, int64_t, const Stream&) {
   NoCuda("RopeAndStoreKv");
 }

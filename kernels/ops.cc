@@ -120,4 +120,16 @@ void MatMul(TensorView out, ConstTensorView a, ConstTensorView weight, Scratch& 
   Pick(stream, cpu::MatMul, cuda::MatMul)(out, a, weight, scratch, stream);
 }
 
+void MatMulSiluMul(TensorView out, TensorView gate_up, ConstTensorView a, ConstTensorView weight,
+                   Scratch& scratch, const Stream& stream) {
+  OpCheck check("MatMulSiluMul", stream);
+  Size M("M"), F_local("F_local"), K("K");
+  check.FloatRows(a, "a", {&M, &K});
+  check.Float(out, "out", {&M, &F_local});
+  Size gate_up_size("2 * F_local", 2 * F_local.value, "out");
+  check.Float(weight, "weight", {&gate_up_size, &K});
+  check.Float(gate_up, "gate_up", {&M, &gate_up_size});
+  Pick(stream, cpu::MatMulSiluMul, cuda::MatMulSiluMul)(out, gate_up, a, weight, scratch, stream);
+}
+
 }  // namespace tamis::ops

@@ -82,6 +82,14 @@ void MatMul(TensorView out,          // [M, N]
             ConstTensorView weight,  // float [N, K]
             Scratch& scratch, const Stream& stream);
 
+// out = SiluMul(MatMul(a, weight)), both halves of the product rounded to their dtype in between.
+// One kernel where that is faster.
+void MatMulSiluMul(TensorView out,          // float [M, F_local]
+                   TensorView gate_up,      // float [M, 2 * F_local], work space: left undefined
+                   ConstTensorView a,       // float [M, K]
+                   ConstTensorView weight,  // float [2 * F_local, K], gate first
+                   Scratch& scratch, const Stream& stream);
+
 // ---- attention ---------------------------------------------------------------------------------
 
 // Rotates the query and key heads of qkv in place (rotate-half pairing: element i with i + D/2,

@@ -40,4 +40,10 @@ void SiluMul(TensorView out, ConstTensorView gate_up, const Stream&) {
   });
 }
 
+void MatMulSiluMul(TensorView out, TensorView gate_up, ConstTensorView a, ConstTensorView weight,
+                   Scratch& scratch, const Stream& stream) {
+  MatMul(gate_up, a, weight, scratch, stream);
+  SiluMul(out, gate_up, stream);
+}
+
 }  // namespace tamis::cpu

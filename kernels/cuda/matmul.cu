@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// MatMul: chooses between our kernel for few rows and cuBLASLt. The choice depends on shapes and
-// addresses only, so a captured graph and an eager step compute the same bits.
+// MatMul and MatMulSiluMul: choose between our kernel for few rows and cuBLASLt. The choice depends
+// on shapes and addresses only, so a captured graph and an eager step compute the same bits.
 #include <algorithm>
 
 #include "kernels/backends.h"
@@ -16,6 +16,14 @@ void MatMul(TensorView out, ConstTensorView a, ConstTensorView weight, Scratch& 
   const ScratchScope scope(scratch);
   const auto workspace_elements = static_cast<int64_t>(kCublasWorkspaceBytes / 4);
   CublasMatMul(out, a, weight, scratch.Take({workspace_elements}, DType::kF32), stream);
+}
+
+void MatMulSiluMul(TensorView out, TensorView gate_up, ConstTensorView a, ConstTensorView weight,
+                   Scratch& scratch, const Stream& stream) {
+  if (out.empty()) return;
+  if (FitsSkinnyMatMul(a, weight)) return SkinnyMatMulSiluMul(out, a, weight, stream);
+  MatMul(gate_up, a, weight, scratch, stream);
+  SiluMul(out, gate_up, stream);
 }
 
 namespace {

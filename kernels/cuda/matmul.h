@@ -32,5 +32,8 @@ constexpr int64_t kSkinnyRowsMax = 16;
 bool FitsSkinnyMatMul(const ConstTensorView& a, const ConstTensorView& weight);
 void SkinnyMatMul(const TensorView& out, const ConstTensorView& a, const ConstTensorView& weight,
                   const Stream& stream);
+// out [M, F] = silu(a * gate^T) * (a * up^T), weight [2 * F, K] with the gate first.
+void SkinnyMatMulSiluMul(const TensorView& out, const ConstTensorView& a,
+                         const ConstTensorView& weight, const Stream& stream);
 
 }  // namespace tamis::cuda

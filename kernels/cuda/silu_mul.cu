@@ -3,6 +3,7 @@
 #include "kernels/backends.h"
 #include "kernels/cuda/dtype.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/silu.cuh"
 
 namespace tamis::cuda {
 namespace {
@@ -22,10 +23,7 @@ __global__ void SiluMulKernel(T* out,            // [T, F_local]
   const Vec<T, kWidth> up = LoadVec<T, kWidth>(gate_up + (row * 2 + 1) * width + column);
   Vec<T, kWidth> result;
 #pragma unroll
-  for (int j = 0; j < kWidth; ++j) {
-    const float g = ToFloat(gate.v[j]);
-    result.v[j] = FromFloat<T>(g / (1.0f + __expf(-g)) * ToFloat(up.v[j]));
-  }
+  for (int j = 0; j < kWidth; ++j) result.v[j] = SiluTimes(gate.v[j], up.v[j]);
   StoreVec(out + row * width + column, result);
 }
 

@@ -11,6 +11,7 @@
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/silu.cuh"
 
 namespace tamis::cuda {
 namespace {
@@ -20,42 +21,56 @@ constexpr int kThreads = kWarps * kWarpThreads;
 constexpr int kPieces = 2;                // of 32 elements of K that a warp takes at once
 constexpr int kWarpDepth = 32 * kPieces;  // K elements of a warp's turn
 
-// What a block takes: tiles of 8 weight rows (columns of the output), and how many turns it keeps
-// in flight. Three tiles where that makes one wave of blocks out of one and a half.
-template <int kRowTiles_, int kTurns_>
+// What a block takes: tiles of 8 weight rows (columns of the product), and how many turns it keeps
+// in flight. Three tiles where that makes one wave of blocks out of one and a half. Gated: the
+// first tile is of the gate, the second the same columns of the other half.
+template <int kRowTiles_, int kTurns_, bool kGated_ = false>
 struct BlockShape {
   static constexpr int kRowTiles = kRowTiles_;
   static constexpr int kBlockRows = 8 * kRowTiles;
+  static constexpr bool kGated = kGated_;
+  static constexpr int kOutColumns = kGated ? 8 : kBlockRows;
   static constexpr int kTurns = kTurns_;
   static constexpr int kFlight = kTurns * kPieces;
   using Weights = uint4[kFlight][kRowTiles];
 };
 using TwoTiles = BlockShape<2, 2>;
 using ThreeTiles = BlockShape<3, 1>;
+using GateAndUp = BlockShape<2, 2, true>;
 
 // Of the weights of all blocks that start at once, into the L2 before the predecessor is done.
 constexpr int64_t kPrefetchBytesMax = int64_t{8} << 20;
 
 struct SkinnyParams {
   const void* a;       // [M, K], rows a_stride elements apart
-  const void* weight;  // [N, K]
+  const void* weight;  // [N, K]; gated: [2 * N, K]
   void* out;           // [M, N], rows out_stride elements apart
   int64_t a_stride, out_stride;
-  int rows, columns, inner;
-  int prefetch_blocks;      // those that start at once
-  uint32_t prefetch_bytes;  // of each of their rows
+  int rows, columns, inner;  // M, N, K
+  int prefetch_blocks;       // those that start at once
+  uint32_t prefetch_bytes;   // of each of their rows
 };
+
+// The weight row that is row `row` of this block's tiles; -1 past the end.
+template <typename Shape>
+__device__ __forceinline__ int WeightRow(const SkinnyParams& p, int row) {
+  const int in_out = Shape::kGated ? row % 8 : row;
+  const int column = static_cast<int>(blockIdx.x) * Shape::kOutColumns + in_out;
+  if (column >= p.columns) return -1;
+  return Shape::kGated ? column + row / 8 * p.columns : column;
+}
 
 // Starts this block's rows on their way to the L2.
 template <typename Shape>
 __device__ __forceinline__ void PrefetchRows(const SkinnyParams& p, int element_bytes) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  const int64_t n = int64_t{blockIdx.x} * Shape::kBlockRows + threadIdx.x;
   if (static_cast<int>(blockIdx.x) >= p.prefetch_blocks || threadIdx.x >= Shape::kBlockRows ||
-      n >= p.columns || p.prefetch_bytes == 0) {
+      p.prefetch_bytes == 0) {
     return;
   }
-  const char* row = static_cast<const char*>(p.weight) + n * p.inner * element_bytes;
+  const int n = WeightRow<Shape>(p, static_cast<int>(threadIdx.x));
+  if (n < 0) return;
+  const char* row = static_cast<const char*>(p.weight) + int64_t{n} * p.inner * element_bytes;
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(row), "r"(p.prefetch_bytes)
                : "memory");
 #endif
@@ -84,9 +99,9 @@ __device__ __forceinline__ void LoadWeights(typename Shape::Weights& w, const Sk
     const int k = DepthOf(first_turn + i / kPieces, i % kPieces);
 #pragma unroll
     for (int r = 0; r < Shape::kRowTiles; ++r) {
-      const int n = static_cast<int>(blockIdx.x) * Shape::kBlockRows + r * 8 + g;
+      const int n = WeightRow<Shape>(p, r * 8 + g);
       w[i][r] = make_uint4(0, 0, 0, 0);
-      if (n < p.columns && k < p.inner) {
+      if (n >= 0 && k < p.inner) {
         w[i][r] = LoadStreaming(static_cast<const T*>(p.weight) + int64_t{n} * p.inner + k);
       }
     }
@@ -129,6 +144,15 @@ __device__ __forceinline__ void Multiply(float (&sums)[Shape::kRowTiles][(kHalve
   }
 }
 
+// Entry `entry` of the block's sums, over the warps in their order.
+template <int kSums>
+__device__ __forceinline__ float SumOfWarps(const float (&space)[kWarps][kSums], int entry) {
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < kWarps; ++i) sum += space[i][entry];
+  return sum;
+}
+
 // The bound of two blocks per multiprocessor gives the compiler the registers that it needs to keep
 // both sets of weights in flight; without it, it saves registers and waits for each load.
 template <typename T, typename Out, typename Shape, int kHalves>
@@ -169,14 +193,18 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
   }
   __syncthreads();
-  for (int entry = threadIdx.x; entry < kSums; entry += kThreads) {
-    const int m = entry / Shape::kBlockRows;
-    const int n = static_cast<int>(blockIdx.x) * Shape::kBlockRows + entry % Shape::kBlockRows;
+  constexpr int kOuts = kRowGroups * 16 * Shape::kOutColumns;
+  for (int entry = threadIdx.x; entry < kOuts; entry += kThreads) {
+    const int m = entry / Shape::kOutColumns;
+    const int column = entry % Shape::kOutColumns;
+    const int n = static_cast<int>(blockIdx.x) * Shape::kOutColumns + column;
     if (m >= p.rows || n >= p.columns) continue;
-    float sum = 0;
-#pragma unroll
-    for (int i = 0; i < kWarps; ++i) sum += space[i][entry];
-    static_cast<Out*>(p.out)[int64_t{m} * p.out_stride + n] = FromFloat<Out>(sum);
+    const int from = m * Shape::kBlockRows + column;
+    Out value = FromFloat<Out>(SumOfWarps(space, from));
+    if constexpr (Shape::kGated) {
+      value = SiluTimes(value, FromFloat<Out>(SumOfWarps(space, from + 8)));
+    }
+    static_cast<Out*>(p.out)[int64_t{m} * p.out_stride + n] = value;
   }
 }
 
@@ -186,7 +214,7 @@ void LaunchSkinny(SkinnyParams p, const Stream& stream) {
   int per_multiprocessor = 0;
   CheckCuda(
       cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel, kThreads, 0));
-  const int64_t blocks = CeilDiv(p.columns, Shape::kBlockRows);
+  const int64_t blocks = CeilDiv(p.columns, Shape::kOutColumns);
   const int64_t resident =
       int64_t{per_multiprocessor} * DeviceAttribute(cudaDevAttrMultiProcessorCount);
   p.prefetch_blocks = static_cast<int>(std::min(blocks, resident));
@@ -194,6 +222,27 @@ void LaunchSkinny(SkinnyParams p, const Stream& stream) {
   p.prefetch_bytes = static_cast<uint32_t>(
       std::min(row_bytes, int64_t{p.inner} * static_cast<int64_t>(sizeof(T))));
   Launch(kernel, Grid(static_cast<unsigned>(blocks), kThreads), stream, p);
+}
+
+SkinnyParams MakeParams(const TensorView& out, const ConstTensorView& a,
+                        const ConstTensorView& weight) {
+  CHECK_LE(a.shape[0], kSkinnyRowsMax);
+  return {a.data,
+          weight.data,
+          out.data,
+          a.row_stride,
+          out.row_stride,
+          static_cast<int>(a.shape[0]),
+          static_cast<int>(out.shape[1]),
+          static_cast<int>(a.shape[1]),
+          0,
+          0};
+}
+
+template <typename T, typename Out, typename Shape>
+void LaunchByRows(const SkinnyParams& p, const Stream& stream) {
+  p.rows <= 8 ? LaunchSkinny<T, Out, Shape, 1>(p, stream)
+              : LaunchSkinny<T, Out, Shape, 2>(p, stream);
 }
 
 }  // namespace
@@ -205,33 +254,28 @@ bool FitsSkinnyMatMul(const ConstTensorView& a, const ConstTensorView& weight) {
 
 void SkinnyMatMul(const TensorView& out, const ConstTensorView& a, const ConstTensorView& weight,
                   const Stream& stream) {
-  CHECK_LE(a.shape[0], kSkinnyRowsMax);
-  const SkinnyParams p = {a.data,
-                          weight.data,
-                          out.data,
-                          a.row_stride,
-                          out.row_stride,
-                          static_cast<int>(a.shape[0]),
-                          static_cast<int>(weight.shape[0]),
-                          static_cast<int>(a.shape[1]),
-                          0,
-                          0};
+  const SkinnyParams p = MakeParams(out, a, weight);
   DispatchFloat(a.dtype, [&](auto tag) {
     using T = decltype(tag);
     if constexpr (sizeof(T) == 2) {
-      const auto by_rows = [&]<typename Out, typename Shape>() {
-        p.rows <= 8 ? LaunchSkinny<T, Out, Shape, 1>(p, stream)
-                    : LaunchSkinny<T, Out, Shape, 2>(p, stream);
-      };
       const int64_t slots = 2 * DeviceAttribute(cudaDevAttrMultiProcessorCount);
       const bool three = CeilDiv(p.columns, TwoTiles::kBlockRows) > slots &&
                          CeilDiv(p.columns, ThreeTiles::kBlockRows) <= slots;
       const auto run = [&]<typename Out>(Out) {
-        three ? by_rows.template operator()<Out, ThreeTiles>()
-              : by_rows.template operator()<Out, TwoTiles>();
+        three ? LaunchByRows<T, Out, ThreeTiles>(p, stream)
+              : LaunchByRows<T, Out, TwoTiles>(p, stream);
       };
       out.dtype == DType::kF32 ? run(float{}) : run(T{});
     }
+  });
+}
+
+void SkinnyMatMulSiluMul(const TensorView& out, const ConstTensorView& a,
+                         const ConstTensorView& weight, const Stream& stream) {
+  const SkinnyParams p = MakeParams(out, a, weight);
+  DispatchFloat(a.dtype, [&](auto tag) {
+    using T = decltype(tag);
+    if constexpr (sizeof(T) == 2) LaunchByRows<T, T, GateAndUp>(p, stream);
   });
 }
 

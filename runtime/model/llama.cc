@@ -94,8 +94,7 @@ void AttentionPart(const LlamaContext& c, const StepInputs& inputs, int64_t laye
 
 // x.partial = this rank's rows' part of the feed-forward block's output, from x.normed.
 void FfnPart(const LlamaContext& c, const LayerWeights& weights, const StepRows& x) {
-  ops::MatMul(x.gate_up, x.normed, weights.gate_up, c.scratch, c.stream);
-  ops::SiluMul(x.ffn, x.gate_up, c.stream);
+  ops::MatMulSiluMul(x.ffn, x.gate_up, x.normed, weights.gate_up, c.scratch, c.stream);
   ops::MatMul(x.partial, x.ffn, weights.down, c.scratch, c.stream);
 }
 

@@ -132,6 +132,29 @@ TEST_F(BackendsAgree, MatMul) {
   }
 }
 
+TEST_F(BackendsAgree, MatMulSiluMul) {
+  struct Case {
+    int64_t rows, width, inner;
+  };
+  constexpr Case kCases[] = {{1, 64, 64},   {3, 37, 72},   {8, 1536, 576}, {9, 520, 264},
+                             {16, 4, 4104}, {17, 96, 576}, {5, 33, 37},    {1, 14336, 4096}};
+  for (const DType dtype : kFloatTypes) {
+    for (const Case& c : kCases) {
+      SCOPED_TRACE(testing::Message()
+                   << DTypeName(dtype) << ' ' << c.rows << " x " << c.width << " x " << c.inner);
+      Twins twins(5);
+      const Twin a = twins.Normal({c.rows, c.inner}, dtype);
+      const Twin weight = twins.Normal({2 * c.width, c.inner}, dtype, 0.1f);
+      const Twin gate_up = twins.Poisoned({c.rows, 2 * c.width}, dtype);
+      const Twin out = twins.Poisoned({c.rows, c.width}, dtype);
+      twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+        ops::MatMulSiluMul(out.On(d), gate_up.On(d), a.On(d), weight.On(d), scratch, stream);
+      });
+      twins.ExpectRounded(out, "out");
+    }
+  }
+}
+
 // ---- attention ---------------------------------------------------------------------------------
 
 TEST_F(BackendsAgree, RopeAndStoreKv) {

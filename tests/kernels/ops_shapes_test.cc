@@ -31,6 +31,9 @@ TEST_F(OpsShapesDeathTest, SizeSeenBefore) {
                "SiluMul: gate_up .* 2 \\* F_local is 15 here and 16 in out");
   EXPECT_DEATH(ops::MatMul(F32({2, 3}), F32({2, 4}), F32({3, 5}), scratch_, cpu_),
                "MatMul: weight .* K is 5 here and 4 in a");
+  EXPECT_DEATH(
+      ops::MatMulSiluMul(F32({2, 3}), F32({2, 6}), F32({2, 4}), F32({5, 4}), scratch_, cpu_),
+      "MatMulSiluMul: weight .* 2 \\* F_local is 5 here and 6 in out");
   EXPECT_DEATH(ops::Embedding(F32({2, 8}), F32({100, 8}), I32({3}), 0, cpu_),
                "Embedding: out .* T is 2 here and 3 in token_ids");
 }
