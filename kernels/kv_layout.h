@@ -77,6 +77,9 @@ struct DecodeBatch {
   ConstTensorView context_lens;  // i32 [S] tokens to attend, the current one included; 0 = padding
   ConstTensorView block_table;   // i32 [S, blocks_max]
   int64_t context_len_max = 0;   // host-known upper bound of context_lens, for grids and buffers
+  // Lengths, table, and the keys and values before each sequence's last token were complete before
+  // the step's first kernel, so they may be read while the kernel in front still runs.
+  bool history_settled = false;
 };
 
 // One or more query tokens per sequence (prefill chunks), causal within the sequence.

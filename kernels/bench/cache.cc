@@ -35,6 +35,7 @@ Cache MakeCache(Bench& bench, const std::vector<int32_t>& contexts, int layers,
   cache.batch.context_lens = bench.Ints({sequences}, contexts);
   cache.batch.block_table = bench.Ints({sequences, blocks_max}, table);
   cache.batch.context_len_max = longest;
+  cache.batch.history_settled = true;
   return cache;
 }
 

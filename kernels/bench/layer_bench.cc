@@ -61,7 +61,8 @@ State MakeState(Bench& bench, int32_t context) {
   for (int i = 0; i < kLayers; ++i) state.layers.push_back(MakeLayer(bench, blocks));
   std::vector<int32_t> table(static_cast<size_t>(blocks));
   std::iota(table.begin(), table.end(), 0);
-  state.batch = {bench.Ints({1}, {context}), bench.Ints({1, blocks}, table), context};
+  state.batch = {bench.Ints({1}, {context}), bench.Ints({1, blocks}, table), context,
+                 /*history_settled=*/true};
   state.residual = row(kHidden);
   state.normed = row(kHidden);
   state.qkv = row(kQkvRows);

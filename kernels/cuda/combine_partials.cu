@@ -76,6 +76,7 @@ SplitParams MakeSplitParams(const TensorView& out, const ConstTensorView& q, con
   p.block_table = batch.block_table.As<int32_t>();
   p.context_lens = batch.context_lens.As<int32_t>();
   p.blocks_max = static_cast<int>(batch.block_table.shape[1]);
+  p.history_settled = batch.history_settled;
   p.sequences = static_cast<int>(q.shape[0]);
   p.kv_heads = static_cast<int>(rows.kv_heads_local);
   p.head_dim = static_cast<int>(rows.head_dim);

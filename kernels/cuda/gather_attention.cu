@@ -13,6 +13,7 @@ void GatherAttention(TensorView out, ConstTensorView q, const KvRows& rows,
   ScratchScope scope(scratch);
   // A sequence that decodes densely at this step attends to its whole context.
   SplitParams params = MakeSplitParams(out, q, rows, batch, scale, scratch);
+  params.history_settled = false;  // the list comes from this step
   params.list_rows = list_rows.As<int32_t>();
   params.count = selection.count.As<int32_t>();
   params.sink_end = selection.sink_end.As<int32_t>();

@@ -2,7 +2,8 @@
 // Launching kernels so that neighbours in a stream overlap: every kernel of this folder is
 // launched with programmatic stream serialization, lets its successor start at once, and waits for
 // its predecessor before it touches anything that an earlier kernel may write or read. Only
-// weights, which no kernel writes, may be read before AwaitPredecessor().
+// weights, which no kernel writes, may be read before AwaitPredecessor(), and what the caller says
+// was settled before the step (DecodeBatch::history_settled).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -30,6 +31,12 @@ __device__ __forceinline__ void ReleaseSuccessor() {
 #endif
 }
 
+// Kernels run beside each other on a multiprocessor only while they ask for one division of its
+// memory between cache and shared memory; changing it waits until the multiprocessor is empty. With
+// each kernel's own default a decode layer took 187 us instead of 165 (bench/layer_bench.cc). More
+// shared memory than half starves the products' cache; a block that needs more still gets it.
+constexpr int kSharedMemoryPercent = 50;
+
 // How a kernel is laid out, and where the launch stands in the source.
 struct Grid {
   Grid(dim3 blocks_in, unsigned threads_in, size_t smem_bytes_in = 0,
@@ -39,6 +46,7 @@ struct Grid {
   unsigned threads;
   size_t smem_bytes;
   std::source_location site;
+  int shared_memory_percent = kSharedMemoryPercent;
 };
 
 inline int DeviceAttribute(cudaDeviceAttr attribute) {
@@ -57,18 +65,12 @@ void AllowSharedBytes(void (*kernel)(Params...), size_t bytes) {
                                  static_cast<int>(bytes)));
 }
 
-// Kernels run beside each other on a multiprocessor only while they ask for one division of its
-// memory between cache and shared memory; changing it waits until the multiprocessor is empty. With
-// each kernel's own default a decode layer took 187 us instead of 165 (bench/layer_bench.cc). More
-// shared memory than half starves the products' cache; a block that needs more still gets it.
-constexpr int kSharedMemoryPercent = 50;
-
 template <typename... Params, typename... Args>
 void Launch(void (*kernel)(Params...), const Grid& grid, const Stream& stream, Args&&... args) {
   if (grid.blocks.x == 0 || grid.blocks.y == 0 || grid.blocks.z == 0) return;
   AllowSharedBytes(kernel, grid.smem_bytes);
   CheckCuda(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                 kSharedMemoryPercent));
+                                 grid.shared_memory_percent));
   cudaLaunchAttribute overlap = {};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;

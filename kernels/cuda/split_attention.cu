@@ -21,15 +21,16 @@ namespace tamis::cuda {
 namespace {
 
 // Eight warps, one block per multiprocessor, where the merge space of eight leaves room for the
-// rings: that halves the time of a chunk. Else four warps, and two blocks.
+// rings: that halves the time of a chunk. Else four warps, and two blocks; also for keys alone,
+// where two blocks keep more copies under way while one of them merges.
 constexpr int kManyWarps = 8;
 constexpr int kFewWarps = 4;
 constexpr int kManyWarpsHeadsMax = 4;
 
 // Merges the warps' parts, in their order, into the chunk's partial.
 template <int D, int kWarps>
-__device__ void WritePartial(const SplitParams& p, const Work& work, const float* merge, int heads,
-                             int first_head) {
+__device__ void WritePartial(const SplitParams& p, const Work& work, const float* merge) {
+  const int heads = work.heads;
   const int part = heads * (D + 2);
   for (int entry = threadIdx.x; entry < heads * D; entry += kWarps * kWarpThreads) {
     const int head = entry / D;
@@ -45,7 +46,7 @@ __device__ void WritePartial(const SplitParams& p, const Work& work, const float
       weight += factor * from[heads * D + 2 * head + 1];
     }
     const int64_t slot =
-        (int64_t{work.sequence} * p.q_heads() + first_head + head) * p.chunks_max + work.chunk;
+        (int64_t{work.sequence} * p.q_heads() + work.first_head + head) * p.chunks_max + work.chunk;
     if (!p.keys_only) p.sums[slot * D + entry % D] = sum;
     if (entry % D == 0) p.stats[slot] = make_float2(max, weight);
   }
@@ -66,11 +67,18 @@ __device__ void WriteLogits(const SplitParams& p, const float (&logits)[2][4], i
   }
 }
 
+__device__ __forceinline__ void FindCandidates(Work& work, const SplitParams& p) {
+  if (p.score_output != ScoreOutput::kMaxKey) return;
+  work.score_begin = p.score_begin[work.sequence];
+  work.score_end = p.score_end[work.sequence];
+}
+
 // Raises the tokens' keys to the maximum over the unit's heads: lane (g, t) with g < 4 that of one
 // token.
 template <int kHalves>
 __device__ void RaiseKeys(const SplitParams& p, const float (&logits)[2][4], const Work& work,
-                          int position, int heads) {
+                          int position) {
+  const int heads = work.heads;
   const int g = threadIdx.x % kWarpThreads / 4;
   const int t = threadIdx.x % 4;
   float mine = 0;
@@ -97,14 +105,13 @@ __device__ void RaiseKeys(const SplitParams& p, const float (&logits)[2][4], con
 
 template <int kHalves>
 __device__ __forceinline__ void StoreScores(const SplitParams& p, const float (&logits)[2][4],
-                                            const Work& work, int first_token, int first_head,
-                                            int heads) {
+                                            const Work& work, int first_token) {
   const int position = work.first + first_token;
   if (p.score_output == ScoreOutput::kPerHead) {
-    const int64_t row = int64_t{work.sequence} * p.q_heads() + first_head;
-    WriteLogits<kHalves>(p, logits, row, position, work.tokens - first_token, heads);
+    const int64_t row = int64_t{work.sequence} * p.q_heads() + work.first_head;
+    WriteLogits<kHalves>(p, logits, row, position, work.tokens - first_token, work.heads);
   } else if (p.score_output == ScoreOutput::kMaxKey) {
-    RaiseKeys<kHalves>(p, logits, work, position, heads);
+    RaiseKeys<kHalves>(p, logits, work, position);
   }
 }
 
@@ -134,7 +141,7 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads, kManyWarps / kWarps)
       static_cast<uint32_t>(warp * Layout::kRingBytes);
 
   ReleaseSuccessor();
-  AwaitPredecessor();
+  if (!p.history_settled) AwaitPredecessor();
   if (threadIdx.x < kFixedItems) {
     queue[threadIdx.x] = static_cast<int>(blockIdx.x + threadIdx.x * gridDim.x);
   }
@@ -144,22 +151,20 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads, kManyWarps / kWarps)
   Work work;
   const int stages = Stages(p.keys_only);
   int consumed = 0, stage = 0;
+  if (p.history_settled) {
+    loader.IssueSettled();
+    AwaitPredecessor();
+  }
   for (int index = 0;; ++index) {
     work.item = queue[index % kQueueSlots];
     if (!Locate<kWarps>(work, p, lengths, chunks_before, warp)) break;
     // The item after the next one is asked for now and put down when its number is there.
     int counted = 0;
     if (threadIdx.x == 0) counted = atomicAdd(p.next_item, 1);
-    if (p.score_output == ScoreOutput::kMaxKey) {
-      work.score_begin = p.score_begin[work.sequence];
-      work.score_end = p.score_end[work.sequence];
-    }
-    const int unit_in_head = work.unit % p.units_per_kv_head();
-    const int first_head =
-        work.unit / p.units_per_kv_head() * p.group + unit_in_head * kUnitHeadsMax;
-    const int heads = min(p.group - unit_in_head * kUnitHeadsMax, kUnitHeadsMax);
-    acc.Reset(static_cast<const T*>(p.q) + work.sequence * p.q_stride + int64_t{first_head} * D,
-              heads);
+    FindCandidates(work, p);
+    acc.Reset(
+        static_cast<const T*>(p.q) + work.sequence * p.q_stride + int64_t{work.first_head} * D,
+        work.heads);
     for (int tile = 0; tile < work.tiles; ++tile) {
       while (loader.issued() - consumed < stages - 1 && loader.Issue(index + kFixedItems - 1)) {
       }
@@ -172,7 +177,7 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads, kManyWarps / kWarps)
       const int tokens = work.tokens - first_token;
       float logits[2][4];
       acc.Logits(logits, keys);
-      StoreScores<kHalves>(p, logits, work, first_token, first_head, heads);
+      StoreScores<kHalves>(p, logits, work, first_token);
       if (p.keys_only) {
         uint32_t unused[4];
         acc.Weigh(unused, logits, tokens, p.scale * kLog2E);
@@ -181,13 +186,13 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads, kManyWarps / kWarps)
       }
       stage = stage + 1 == stages ? 0 : stage + 1;
     }
-    acc.Store(merge + warp * heads * (D + 2), heads);
+    acc.Store(merge + warp * work.heads * (D + 2), work.heads);
     if (threadIdx.x == 0) {
       queue[(index + kFixedItems) % kQueueSlots] =
           static_cast<int>(gridDim.x) * kFixedItems + counted;
     }
     __syncthreads();
-    WritePartial<D, kWarps>(p, work, merge, heads, first_head);
+    WritePartial<D, kWarps>(p, work, merge);
     __syncthreads();  // the merge space may be written again
   }
 }
@@ -206,8 +211,9 @@ void LaunchSplit(const SplitParams& p, const Stream& stream) {
   const int64_t items = int64_t{p.sequences} * p.units() * p.chunks_max;
   const int64_t resident =
       int64_t{per_multiprocessor} * DeviceAttribute(cudaDevAttrMultiProcessorCount);
-  Launch(kernel, Grid(static_cast<unsigned>(std::min(items, resident)), kThreads, bytes), stream,
-         p);
+  Grid grid(static_cast<unsigned>(std::min(items, resident)), kThreads, bytes);
+  grid.shared_memory_percent = 100;  // rings take it all; with less, fewer blocks would be resident
+  Launch(kernel, grid, stream, p);
 }
 
 template <typename T, int D>
@@ -215,7 +221,7 @@ void SplitByHeads(const SplitParams& p, const Stream& stream) {
   const size_t space =
       static_cast<size_t>(DeviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
   const int heads = std::min(p.group, kUnitHeadsMax);
-  if (heads <= kManyWarpsHeadsMax &&
+  if (heads <= kManyWarpsHeadsMax && !p.keys_only &&
       static_cast<size_t>(SharedLayout<D, kManyWarps>::Bytes(p.sequences, heads)) <= space) {
     LaunchSplit<T, D, 1, kManyWarps>(p, stream);
   } else if (heads <= 8) {
@@ -252,9 +258,8 @@ void SplitAttention(SplitParams params, DType dtype, const Stream& stream) {
       default: return false;
     }
   };
-  const bool done = FitsTensorCores(params, dtype) && (dtype == DType::kBF16
-                                                           ? by_head_dim(__nv_bfloat16{})
-                                                           : by_head_dim(__half{}));
+  const bool done = FitsTensorCores(params, dtype) &&
+                    (dtype == DType::kBF16 ? by_head_dim(__nv_bfloat16{}) : by_head_dim(__half{}));
   if (!done) ScalarSplitAttention(params, dtype, stream);
   if (!params.keys_only) CombinePartials(params, dtype, stream);
 }

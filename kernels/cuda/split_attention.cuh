@@ -57,6 +57,7 @@ struct SplitParams {
   const int32_t* block_table = nullptr;   // [S, blocks_max]
   const int32_t* context_lens = nullptr;  // [S]
   int blocks_max = 0;
+  bool history_settled = false;  // as in DecodeBatch; false where the tokens are listed
   // The selection; without one (count is null) the whole context is attended.
   const int32_t* list_rows = nullptr;   // [S, Hs, k_max]
   const int32_t* count = nullptr;       // [S]

@@ -26,10 +26,12 @@ struct Work {
   int item = 0;  // counts (sequence, chunk, unit), the last fastest
   int sequence = 0;
   int unit = 0;
+  int first_head = 0;  // of the unit's query heads
+  int heads = 0;
   int chunk = 0;
-  int first = 0;   // its first attended token
-  int tokens = 0;  // attended tokens in it
-  int tiles = 0;   // of this warp
+  int first = 0;        // its first attended token
+  int tokens = 0;       // attended tokens in it
+  int tiles = 0;        // of this warp
   int score_begin = 0;  // the sequence's candidates, where they are scored
   int score_end = 0;
 };
@@ -87,6 +89,9 @@ __device__ bool Locate(Work& work, const SplitParams& p, const int* lengths,
   const int chunk = work.item / units;
   if (chunk >= chunks_before[p.sequences]) return false;
   work.unit = work.item - chunk * units;
+  const int unit_in_head = work.unit % p.units_per_kv_head();
+  work.first_head = work.unit / p.units_per_kv_head() * p.group + unit_in_head * kUnitHeadsMax;
+  work.heads = min(p.group - unit_in_head * kUnitHeadsMax, kUnitHeadsMax);
   while (chunks_before[work.sequence + 1] <= chunk) ++work.sequence;
   work.chunk = chunk - chunks_before[work.sequence];
   const int length = lengths[work.sequence];
@@ -128,6 +133,15 @@ class TileLoader {
     prepared_ = false;
     Prepare(index_max);
     return true;
+  }
+
+  // Fills the ring while the kernel in front still runs, up to the first tile with a sequence's
+  // last token: the running step writes that one.
+  __device__ void IssueSettled() {
+    while (issued_ < Stages(p_.keys_only) - 1 && prepared_ &&
+           work_.first + FirstToken() + kTileTokens < lengths_[work_.sequence]) {
+      Issue(kFixedItems - 1);
+    }
   }
 
  private:

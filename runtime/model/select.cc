@@ -163,8 +163,9 @@ void SelectOverRanks(const SelectionActivations& step, const CandidateView& cand
 }
 
 DecodeBatch DecodeBatchOf(const StepInputs& inputs, int group) {
+  // A step begins with copies of its inputs, which wait for all earlier steps.
   return {inputs.decode_context_lens, inputs.groups[static_cast<size_t>(group)].decode_block_table,
-          inputs.decode_context_len_max};
+          inputs.decode_context_len_max, /*history_settled=*/true};
 }
 
 void KeepWindowQueries(const LlamaContext& c, const StepInputs& inputs, int64_t layer_idx,

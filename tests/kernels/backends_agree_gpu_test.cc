@@ -225,6 +225,48 @@ TEST_F(BackendsAgree, DecodeAttentionOfARowAlone) {
   EXPECT_EQ(twins.Download(Rows(out.cuda, 1, 1)), twins.Download(alone.cuda));
 }
 
+// Steps that read a settled history early still see what the step itself has just stored.
+TEST_F(BackendsAgree, DecodeAttentionOfASettledHistory) {
+  constexpr int64_t kSteps = 24;
+  const std::vector<int32_t> contexts = {700, 3000, 16, 1, 513};
+  const auto sequences = static_cast<int64_t>(contexts.size());
+  const HeadShape heads = {8, 2, 128, 16};
+  Twins twins(8);
+  PagedTwins paged(twins, heads, DType::kBF16, contexts, 8000);
+  std::vector<int32_t> positions, slots;
+  for (size_t s = 0; s < contexts.size(); ++s) {
+    positions.push_back(contexts[s] - 1);
+    slots.push_back(paged.Slot(static_cast<int64_t>(s), contexts[s] - 1));
+  }
+  const Twin position = twins.Ints({sequences}, positions);
+  const Twin slot = twins.Ints({sequences}, slots);
+  const Twin inv_freq = twins.Floats({heads.dim / 2}, DType::kF32, [](int64_t) { return 0.0f; });
+  const int64_t width = (heads.q + 2 * heads.kv) * heads.dim;
+  std::vector<Twin> qkv, outs[2];
+  for (int64_t i = 0; i < kSteps; ++i) {
+    qkv.push_back(twins.Normal({sequences, width}, DType::kBF16));
+    for (auto& out : outs) {
+      out.push_back(twins.Poisoned({sequences, heads.q * heads.dim}, DType::kBF16));
+    }
+  }
+  for (const bool settled : {false, true}) {
+    twins.RunOnGpu([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+      DecodeBatch batch = paged.Decode(d);
+      batch.history_settled = settled;
+      for (size_t i = 0; i < kSteps; ++i) {
+        const TensorView& x = qkv[i].On(d);
+        ops::RopeAndStoreKv(x, paged.Pages(d), position.On(d), slot.On(d), inv_freq.On(d), heads.q,
+                            stream);
+        ops::DecodeAttention(outs[settled][i].On(d), Columns(x, 0, heads.q * heads.dim),
+                             paged.Pages(d), batch, 0.1f, scratch, stream);
+      }
+    });
+  }
+  for (size_t i = 0; i < kSteps; ++i) {
+    EXPECT_EQ(twins.Download(outs[0][i].cuda), twins.Download(outs[1][i].cuda)) << "step " << i;
+  }
+}
+
 TEST_F(BackendsAgree, PrefillAttention) {
   struct Case {
     std::vector<int32_t> queries, contexts;
