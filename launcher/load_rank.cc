@@ -126,7 +126,7 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
   worker.log = [](const std::string& line) { spdlog::info("{}", line); };
   worker.selection = config.selection;
   if (config.selection.debug_check) worker.observer = MakeSelectionCheck(control);
-  worker.kv.block_tokens = config.cache.block_size;
+  worker.kv.block_tokens = BlockTokens(config, device->kind);
   worker.kv.dtype = loaded.dtype;
   TAMIS_ASSIGN_OR_RETURN(loaded.scheduler, SizeCache(config, {model, shard, loaded.dtype}, worker,
                                                      *device, world, control));

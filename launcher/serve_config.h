@@ -31,7 +31,7 @@ struct ServeConfig {
     int64_t cpu_threads = 0;  // of each rank
   } ranks;
   struct Cache {
-    int64_t block_size = 16;  // tokens
+    int64_t block_size = 0;  // tokens; 0: BlockTokens() decides
     int64_t num_blocks = 0;
     int64_t bytes = 0;                    // of each rank
     double gpu_memory_utilization = 0.0;  // 0 = not given

@@ -59,8 +59,8 @@ void AddRankOptions(std::vector<ServeOption>* options) {
 
 void AddCacheOptions(std::vector<ServeOption>* options) {
   options->push_back(Number<int64_t>(
-      "block-size", "tokens in a block of the KV cache (default 16)",
-      [](Config& c) -> int64_t& { return c.cache.block_size; }, 1, 1024));
+      "block-size", "tokens in a block of the KV cache (default 0 = auto: 64 on GPUs, 16 on CPUs)",
+      [](Config& c) -> int64_t& { return c.cache.block_size; }, 0, 1024));
   options->push_back(Number<int64_t>(
       "num-kv-blocks", "blocks of the KV cache (default 0 = auto: from --kv-cache-memory-bytes)",
       [](Config& c) -> int64_t& { return c.cache.num_blocks; }, 0, int64_t{1} << 31));

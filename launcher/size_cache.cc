@@ -76,6 +76,13 @@ class DefaultKvBytes {
 
 }  // namespace
 
+int64_t BlockTokens(const ServeConfig& config, DeviceKind device) {
+  // Long runs of memory: on an H200, 128K batch 4 takes 20.31 ms with 64 tokens, 20.85 with 16.
+  constexpr int64_t kOnGpus = 64, kOnCpus = 16;
+  if (config.cache.block_size > 0) return config.cache.block_size;
+  return device == DeviceKind::kCuda ? kOnGpus : kOnCpus;
+}
+
 absl::StatusOr<SchedulerConfig> SizeCache(const ServeConfig& config, const RankModel& rank,
                                           const WorkerConfig& worker, const ChosenDevice& device,
                                           const World& world, Control& control) {
@@ -83,7 +90,7 @@ absl::StatusOr<SchedulerConfig> SizeCache(const ServeConfig& config, const RankM
   scheduler.max_num_seqs = config.schedule.max_num_seqs;
   scheduler.max_num_batched_tokens = StepTokens(config, rank.model, device.kind);
   scheduler.max_waiting = config.schedule.max_waiting;
-  scheduler.block_tokens = config.cache.block_size;
+  scheduler.block_tokens = worker.kv.block_tokens;
   scheduler.selection = config.selection;
   scheduler.max_model_len = config.model.max_model_len;
   const KvRequest request{config.cache.num_blocks, config.cache.bytes};
@@ -97,7 +104,7 @@ absl::StatusOr<SchedulerConfig> SizeCache(const ServeConfig& config, const RankM
                               : default_bytes.For(scheduler, rank.model.max_positions);
     const int64_t blocks = request.num_blocks > 0 ? request.num_blocks : bytes / block_bytes;
     const int64_t tokens =
-        AgreeOnNumBlocks(control, std::max<int64_t>(blocks, 1)) * config.cache.block_size;
+        AgreeOnNumBlocks(control, std::max<int64_t>(blocks, 1)) * worker.kv.block_tokens;
     scheduler.max_model_len = std::min(rank.model.max_positions, tokens);
   }
   const int64_t bytes = default_bytes.For(scheduler, scheduler.max_model_len);

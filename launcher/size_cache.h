@@ -17,6 +17,9 @@ struct RankModel {
   DType dtype;
 };
 
+// Tokens in a block of the cache: --block-size, or what is fastest on the device.
+int64_t BlockTokens(const ServeConfig& config, DeviceKind device);
+
 // The limits of the scheduler, equal on every rank; every rank calls it. Without --max-model-len it
 // is the model's own, as far as the cache reaches. On GPUs the cache takes what
 // --gpu-memory-utilization leaves besides everything else; errors say what leaves too little.

@@ -58,9 +58,9 @@ absl::Status CheckModel(const ModelConfig& model, const ServeConfig& config, int
 }
 
 SchedulerConfig SchedulerOf(const ServeConfig& config, const std::vector<DecodeCase>& cases,
-                            const SelectionLayers& layers) {
+                            const SelectionLayers& layers, DeviceKind device) {
   SchedulerConfig scheduler;
-  scheduler.block_tokens = config.cache.block_size;
+  scheduler.block_tokens = BlockTokens(config, device);
   scheduler.num_groups = layers.groups.num_groups;
   scheduler.selection = config.selection;
   scheduler.max_num_seqs = scheduler.max_num_batched_tokens = scheduler.max_model_len = 1;
@@ -109,7 +109,7 @@ absl::StatusOr<DecodeRank> MakeDecodeRank(const ServeConfig& config,
   rank.shard = ShardModel(model.num_q_heads, model.num_kv_heads, model.ffn_size, model.vocab_size,
                           collectives.rank(), collectives.size());
   rank.layers = MakeSelectionLayers(config.selection, model.num_layers);
-  rank.scheduler = SchedulerOf(config, cases, rank.layers);
+  rank.scheduler = SchedulerOf(config, cases, rank.layers, device.kind);
   const std::string problem =
       SelectionConfigProblem(config.selection, model.num_layers, rank.scheduler.max_model_len);
   if (!problem.empty()) return absl::InvalidArgumentError(absl::StrCat("selection: ", problem));
