@@ -40,6 +40,11 @@ void CatchSignals(std::initializer_list<int> signals) {
   for (const int signal : signals) {
     CHECK(sigaction(signal, &action, nullptr) == 0) << "no handler for signal " << signal;
   }
+  // A mask is inherited from whoever started the program, and a blocked signal would wait for ever.
+  sigset_t caught;
+  sigemptyset(&caught);
+  for (const int signal : signals) sigaddset(&caught, signal);
+  CHECK(pthread_sigmask(SIG_UNBLOCK, &caught, nullptr) == 0) << "the signals stay blocked";
 }
 
 SignalThread::SignalThread(std::function<void(int signal)> on_signal)

@@ -10,8 +10,8 @@
 
 namespace tamis {
 
-// From here on the process survives `signals`; they wait in the pipe until a SignalThread takes
-// them. Call from the main thread, before MPI starts.
+// From here on the process survives `signals`, also those that it was started with blocked; they
+// wait in the pipe until a SignalThread takes them. Call from the main thread, before MPI starts.
 void CatchSignals(std::initializer_list<int> signals);
 
 // Calls `on_signal` from a thread of its own for each caught signal. One at a time.
