@@ -4,6 +4,7 @@
 #include "launcher/bench/decode.h"
 #include "launcher/bench/filters.h"
 #include "launcher/bench/kernels.h"
+#include "launcher/bench/logits.h"
 #include "launcher/bench/quality.h"
 
 namespace tamis {
@@ -13,6 +14,7 @@ struct BenchFlags {
   FiltersFlags filters;
   QualityFlags quality;
   KernelsBenchFlags kernels;
+  LogitsFlags logits;
 };
 
 template <typename Flags>
@@ -36,6 +38,8 @@ BenchCommands::BenchCommands(CLI::App* program)
       RunQualityBench);
   Add("kernels", "every CUDA kernel beside the read ceiling", &flags_->kernels, AddKernelsBench,
       RunKernelsBench);
+  Add("logits", "the logits of given tokens, written to a file", &flags_->logits, AddLogitsBench,
+      RunLogitsBench);
 }
 
 BenchCommands::~BenchCommands() = default;

@@ -59,6 +59,9 @@ class Worker {
 
   int rank() const { return collectives_.rank(); }
   const KvCache& kv() const { return kv_; }
+  // Of the rows that the last launched step sampled, in the plan's order; there once that step has
+  // been waited for. f32 [S_max, V], equal on every rank.
+  const TensorView& logits() const { return act_.logits; }
   const SelectionMeasures& selection_measures() const { return probe_.measures(); }
   size_t scratch_high_water() const { return scratch_.high_water(); }
   int64_t num_graph_steps() const { return num_graph_steps_; }  // of all so far
