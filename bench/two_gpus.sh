@@ -6,7 +6,7 @@
 # liveness_ranks. SmolLM2 at MODEL or from scripts/fetch-model. Results go to OUT (default
 # build/two_gpus); a part that fails does not keep the others from running, and the exit code tells.
 # Where ranks must share a GPU, and with DEVICE=cpu (a small random model instead of 8B shapes), the
-# parts agreement, logits, selection and liveness run too; selection also with W = 1.
+# parts agreement, logits, selection, liveness and drain run too; selection also with W = 1.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 ranks=${1:-2}
@@ -16,7 +16,7 @@ device=${DEVICE:-cuda}
 python=${PYTHON:-python3}
 gpus=$([ "$device" = cpu ] && echo 0 || nvidia-smi -L | wc -l)
 if [ ${#parts[@]} -eq 0 ]; then
-  parts=(agreement logits selection liveness)
+  parts=(agreement logits selection liveness drain)
   [ "$gpus" -lt "$ranks" ] || parts=(tests collectives decode "${parts[@]}")
 fi
 case $ranks in [1-8]) ;; *) echo "two_gpus: $ranks ranks; allowed are 1 to 8" >&2; exit 2 ;; esac
@@ -63,7 +63,7 @@ serve() {  # PORT RANKS MODEL GPU_MEMORY [FLAGS]; the server's pid in $server
     "${memory[@]}" --max-num-seqs 16 "$@" >"$out/serve$port.log" 2>&1 &
   server=$!
   for _ in $(seq 240); do
-    "$bin/tamis" generate --target "127.0.0.1:$port" --prompt a --max-tokens 1 >/dev/null 2>&1 && return
+    "$bin/tamis" generate --target "127.0.0.1:$port" --prompt a --max-tokens 1 &>/dev/null && return
     kill -0 "$server" 2>/dev/null || break
     sleep 0.25
   done
@@ -112,8 +112,8 @@ for _ in range(sequences):
 PYTHON
 }
 
-# 8 sequences of 256 random tokens: the logits of W ranks beside one rank's, and PyTorch's of the same
-# weights and split.
+# 8 sequences of 256 random tokens: the logits of W ranks beside one rank's, and PyTorch's of the
+# same weights and split.
 part_logits() {
   local results=$out/logits split=("$python")
   make_dummy || return
@@ -225,7 +225,7 @@ ranks_of() {
   done | sort -n
 }
 
-# A server whose 16 clients stream: each must end with an error, and every rank be gone, within 10 s.
+# A server whose 16 clients stream: each ends with an error, and every rank is gone, within 10 s.
 lose_rank() {  # SIGNAL RANK
   local signal=$1 rank=$2 work=$out/liveness clients=() pids=() start told="" gone="" told_by="" code
   serve 50065 "$ranks" "$model" 0.3 --max-model-len 4096 || return
@@ -268,6 +268,28 @@ part_liveness() {
   for rank in 0 1; do
     for signal in KILL STOP; do lose_rank "$signal" "$rank"; done
   done
+}
+
+# SIGUSR1 to mpirun: a client that streams gets its whole answer, and mpirun exits 0.
+part_drain() {
+  smollm2
+  serve 50066 "$ranks" "$model" 0.3 --max-model-len 2048 || return
+  local start client code length=1500
+  [ "$device" != cpu ] || length=150
+  "$bin/tamis" generate --target 127.0.0.1:50066 --prompt "A long story:" --max-tokens "$length" \
+    --ignore-eos >"$out/drain.txt" 2>&1 &
+  client=$!
+  for _ in $(seq 300); do [ -s "$out/drain.txt" ] && break; sleep 0.1; done
+  any_alive "$client" || fail "the client does not stream"
+  start=$(now_ms)
+  kill -USR1 "$server"
+  for _ in $(seq 400); do any_alive "$server" "$client" || break; sleep 0.1; done
+  wait "$client" || fail "the client of a drained server: $(tail -n 1 "$out/drain.txt")"
+  kill "$server" 2>/dev/null
+  wait "$server"
+  code=$?
+  echo "drain: mpirun exit $code after $(($(now_ms) - start)) ms"
+  [ "$code" -eq 0 ]
 }
 
 date -u "+%F %T UTC"
