@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A decode layer's ops in the step's order, whole and without one of them: the difference is what
-// an op costs where it stands, which is not what it costs alone. Llama-3-8B's shapes, batch 1.
-// Bytes: weights of the products, and keys and values of the context.
+// an op costs where it stands, which is not what it costs alone. Llama-3-8B's shapes.
+// Bytes: weights of the products, and keys and values of the contexts.
 #include <array>
 #include <numeric>
 
@@ -34,6 +34,12 @@ struct State {
   TensorView residual, normed, qkv, attn, partial, gate_up, ffn, positions, slots, inv_freq;
 };
 
+struct Case {
+  int64_t batch;
+  int32_t context;  // tokens of each sequence
+};
+constexpr Case kCases[] = {{1, 1024}, {1, 8192}, {32, 2048}};
+
 Layer MakeLayer(Bench& bench, int64_t blocks) {
   const auto weight = [&](int64_t rows, int64_t columns) {
     return bench.Random({rows, columns}, DType::kBF16, 0.02f);
@@ -54,14 +60,18 @@ Layer MakeLayer(Bench& bench, int64_t blocks) {
   return layer;
 }
 
-State MakeState(Bench& bench, int32_t context) {
-  const int64_t blocks = context / kBlockTokens;
-  const auto row = [&](int64_t size) { return bench.Random({1, size}, DType::kBF16); };
+State MakeState(Bench& bench, const Case& c) {
+  const int64_t blocks = c.context / kBlockTokens;  // of a sequence
+  const auto row = [&](int64_t size) { return bench.Random({c.batch, size}, DType::kBF16); };
   State state;
-  for (int i = 0; i < kLayers; ++i) state.layers.push_back(MakeLayer(bench, blocks));
-  std::vector<int32_t> table(static_cast<size_t>(blocks));
+  for (int i = 0; i < kLayers; ++i) state.layers.push_back(MakeLayer(bench, c.batch * blocks));
+  std::vector<int32_t> table(static_cast<size_t>(c.batch * blocks));
   std::iota(table.begin(), table.end(), 0);
-  state.batch = {bench.Ints({1}, {context}), bench.Ints({1, blocks}, table), context,
+  const std::vector<int32_t> contexts(static_cast<size_t>(c.batch), c.context);
+  const std::vector<int32_t> positions(static_cast<size_t>(c.batch), c.context - 1);
+  std::vector<int32_t> slots;
+  for (int64_t s = 1; s <= c.batch; ++s) slots.push_back(static_cast<int32_t>(s * c.context) - 1);
+  state.batch = {bench.Ints({c.batch}, contexts), bench.Ints({c.batch, blocks}, table), c.context,
                  /*history_settled=*/true};
   state.residual = row(kHidden);
   state.normed = row(kHidden);
@@ -70,15 +80,15 @@ State MakeState(Bench& bench, int32_t context) {
   state.partial = row(kHidden);
   state.gate_up = row(2 * kFfn);
   state.ffn = row(kFfn);
-  state.positions = bench.Ints({1}, {context - 1});
-  state.slots = bench.Ints({1}, {context - 1});
+  state.positions = bench.Ints({c.batch}, positions);
+  state.slots = bench.Ints({c.batch}, slots);
   state.inv_freq = bench.Random({kHeadDim / 2}, DType::kF32);
   return state;
 }
 
 // Microseconds of a layer; bit i of `without` leaves op i out.
 double LayerUs(Bench& bench, const State& x, unsigned without) {
-  const TensorView q(x.qkv.data, {1, kQHeads * kHeadDim}, DType::kBF16, DeviceKind::kCuda);
+  const TensorView q = Columns(x.qkv, 0, kQHeads * kHeadDim);
   const Stream& stream = bench.stream();
   Scratch& scratch = bench.scratch();
   const auto has = [&](Op op) { return (without >> op & 1) == 0; };
@@ -107,16 +117,18 @@ double LayerUs(Bench& bench, const State& x, unsigned without) {
 }  // namespace
 
 void BenchDecodeLayer(Bench& bench) {
-  bench.Heading("A decode layer, batch 1, whole and without one op");
-  for (const int32_t context : {1024, 8192}) {
-    const State state = MakeState(bench, context);
+  bench.Heading("A decode layer, whole and without one op");
+  for (const Case& c : kCases) {
+    const State state = MakeState(bench, c);
+    const std::string name =
+        "layer at " + std::to_string(c.context) + " b" + std::to_string(c.batch);
     const auto row = [&](const std::string& what, unsigned without) {
-      double bytes = (without >> kAttention & 1) == 0 ? context * kTokenBytes : 0;
+      const double tokens = static_cast<double>(c.batch * c.context);
+      double bytes = (without >> kAttention & 1) == 0 ? tokens * kTokenBytes : 0;
       for (size_t op = 0; op < kOps; ++op) {
         if ((without >> op & 1) == 0) bytes += kWeightBytes[op];
       }
-      bench.Bytes("layer at " + std::to_string(context) + what, LayerUs(bench, state, without),
-                  bytes);
+      bench.Bytes(name + what, LayerUs(bench, state, without), bytes);
     };
     row("", 0);
     for (size_t op = 0; op < kOps; ++op) row(std::string(" without ") + kNames[op], 1u << op);

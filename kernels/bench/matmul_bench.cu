@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with few rows at Llama-3-8B's shapes: our kernel beside cuBLASLt.
+// Products with few rows at Llama-3-8B's shapes: our kernels beside cuBLASLt.
 // Bytes: 2 x N x K of weights.
 #include <algorithm>
 
@@ -29,14 +29,15 @@ void OneLayer(Bench& bench, const Layer& layer) {
   }
   const TensorView workspace =
       bench.Random({static_cast<int64_t>(cuda::kCublasWorkspaceBytes / 4)}, DType::kI32);
-  for (const int64_t rows : {1, 2, 4, 8, 16, 32, 64}) {
+  for (const int64_t rows : {1, 2, 4, 8, 16, 17, 24, 32, 48, 64}) {
     const TensorView a = bench.Random({rows, layer.inner}, DType::kBF16);
     const TensorView out = bench.Random({rows, layer.columns}, DType::kBF16);
     const auto weight = [&](int i) { return weights[static_cast<size_t>(i % copies)]; };
     const std::string name = std::string(layer.name) + " M=" + std::to_string(rows);
-    if (rows <= cuda::kSkinnyRowsMax) {
-      const double ours = bench.MedianUs(
-          2 * copies, [&](int i) { cuda::SkinnyMatMul(out, a, weight(i), bench.stream()); });
+    if (cuda::FitsSkinnyMatMul(a, weight(0)) || cuda::FitsFewRowsMatMul(a, weight(0))) {
+      const double ours = bench.MedianUs(2 * copies, [&](int i) {
+        ops::MatMul(out, a, weight(i), bench.scratch(), bench.stream());
+      });
       bench.Bytes(name + " ours", ours, bytes);
     }
     const double library = bench.MedianUs(2 * copies, [&](int i) {

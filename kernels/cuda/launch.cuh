@@ -47,6 +47,7 @@ struct Grid {
   size_t smem_bytes;
   std::source_location site;
   int shared_memory_percent = kSharedMemoryPercent;
+  unsigned cluster = 1;  // blocks of x that see each other's shared memory (Hopper)
 };
 
 inline int DeviceAttribute(cudaDeviceAttr attribute) {
@@ -71,16 +72,19 @@ void Launch(void (*kernel)(Params...), const Grid& grid, const Stream& stream, A
   AllowSharedBytes(kernel, grid.smem_bytes);
   CheckCuda(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                  grid.shared_memory_percent));
-  cudaLaunchAttribute overlap = {};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {grid.cluster, 1, 1};
   cudaLaunchConfig_t config = {};
   config.gridDim = grid.blocks;
   config.blockDim = dim3(grid.threads);
   config.dynamicSmemBytes = grid.smem_bytes;
   config.stream = stream.cuda();
-  config.attrs = &overlap;
-  config.numAttrs = DeviceAttribute(cudaDevAttrComputeCapabilityMajor) >= 9 ? 1 : 0;
+  config.attrs = attributes;
+  const unsigned known = grid.cluster > 1 ? 2 : 1;
+  config.numAttrs = DeviceAttribute(cudaDevAttrComputeCapabilityMajor) >= 9 ? known : 0;
   CheckCuda(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(std::forward<Args>(args))...),
             grid.site);
   CheckCuda(cudaGetLastError(), grid.site);

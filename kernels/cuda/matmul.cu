@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// MatMul and MatMulSiluMul: choose between our kernel for few rows and cuBLASLt. The choice depends
-// on shapes and addresses only, so a captured graph and an eager step compute the same bits.
+// MatMul and MatMulSiluMul: choose between our kernels for few rows and cuBLASLt. The choice
+// depends on shapes and addresses only, so a captured graph and an eager step compute the same
+// bits.
 #include <algorithm>
 
 #include "kernels/backends.h"
@@ -13,6 +14,7 @@ void MatMul(TensorView out, ConstTensorView a, ConstTensorView weight, Scratch& 
             const Stream& stream) {
   if (out.empty()) return;
   if (FitsSkinnyMatMul(a, weight)) return SkinnyMatMul(out, a, weight, stream);
+  if (FitsFewRowsMatMul(a, weight)) return FewRowsMatMul(out, a, weight, stream);
   const ScratchScope scope(scratch);
   const auto workspace_elements = static_cast<int64_t>(kCublasWorkspaceBytes / 4);
   CublasMatMul(out, a, weight, scratch.Take({workspace_elements}, DType::kF32), stream);
@@ -53,7 +55,7 @@ void TuneMatMul(TensorView out, TensorView a, const std::vector<ConstTensorView>
     const int64_t rows = std::min(bucket, rows_max);
     const ConstTensorView some = Rows(ConstTensorView(a), 0, rows);
     const TensorView into = Rows(out, 0, rows);
-    if (!FitsSkinnyMatMul(some, weights.front()) &&
+    if (!FitsSkinnyMatMul(some, weights.front()) && !FitsFewRowsMatMul(some, weights.front()) &&
         !CublasMatMulTuned(into, some, weights.front())) {
       TuneCublasMatMul(into, some, weights, workspace, stream);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two ways to a product, private to kernels/cuda: the library, and our own kernel for few rows,
-// which reads the weights while its predecessor still runs.
+// The ways to a product, private to kernels/cuda: the library, and our own kernels for few rows,
+// which read weights while their predecessor still runs.
 #pragma once
 
 #include <vector>
@@ -35,5 +35,13 @@ void SkinnyMatMul(const TensorView& out, const ConstTensorView& a, const ConstTe
 // out [M, F] = silu(a * gate^T) * (a * up^T), weight [2 * F, K] with the gate first.
 void SkinnyMatMulSiluMul(const TensorView& out, const ConstTensorView& a,
                          const ConstTensorView& weight, const Stream& stream);
+
+// Rows up to which FewRowsMatMul is used; see bench/results.
+constexpr int64_t kFewRowsMax = 64;
+
+// Whether FewRowsMatMul takes these tensors: as FitsSkinnyMatMul, on a Hopper GPU.
+bool FitsFewRowsMatMul(const ConstTensorView& a, const ConstTensorView& weight);
+void FewRowsMatMul(const TensorView& out, const ConstTensorView& a, const ConstTensorView& weight,
+                   const Stream& stream);
 
 }  // namespace tamis::cuda

@@ -1,7 +1,7 @@
 # The CUDA twins of kernels/ops.h; included by kernels/CMakeLists.txt.
 set(TAMIS_CUDA_OPS
   cuda/combine_partials.cu cuda/concat_vocab.cu cuda/cublas_matmul.cc cuda/decode_attention.cu
-  cuda/fill_random.cu
+  cuda/few_rows_matmul.cu cuda/fill_random.cu
   cuda/filter_attention.cu cuda/gather_attention.cu cuda/gather_rows.cu cuda/matmul.cu
   cuda/merge_top_k.cu cuda/mma_prefill_attention.cu cuda/prefill_attention.cu
   cuda/resolve_tokens.cu cuda/rms_norm.cu
@@ -12,6 +12,6 @@ set(TAMIS_CUDA_OPS
 set(TAMIS_CUDA_LIBS CUDA::cudart_static CUDA::cublasLt)
 # Warpgroup products exist for sm_90a alone.
 if(CMAKE_CUDA_ARCHITECTURES MATCHES "90a")
-  set_property(SOURCE cuda/wgmma_prefill_attention.cu APPEND PROPERTY
+  set_property(SOURCE cuda/few_rows_matmul.cu cuda/wgmma_prefill_attention.cu APPEND PROPERTY
     COMPILE_DEFINITIONS TAMIS_SM90A)
 endif()

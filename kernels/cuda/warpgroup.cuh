@@ -78,8 +78,63 @@ __device__ __forceinline__ void FetchBox(uint32_t to, const void* map, int colum
       "l"(map), "r"(column), "r"(row), "r"(barrier)
       : "memory");
 }
+// The same, with what the L2 is to do with the lines.
+__device__ __forceinline__ void FetchBox(uint32_t to, const void* map, int column, int row,
+                                         uint32_t barrier, uint64_t cache_policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      ".L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
+      "l"(map), "r"(column), "r"(row), "r"(barrier), "l"(cache_policy)
+      : "memory");
+}
+__device__ __forceinline__ uint64_t EvictFirst() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ __forceinline__ uint64_t EvictLast() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
 __device__ __forceinline__ void PrefetchMap(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+
+// ---- clusters ----------------------------------------------------------------------------------
+
+// All threads of a cluster arrive, then wait; between the two they are free. Orders no memory.
+__device__ __forceinline__ void ArriveAtCluster() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void AwaitCluster() {
+  asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+}
+// The address in another block's shared memory that is `address` in this one's.
+__device__ __forceinline__ uint32_t AddressOfRank(uint32_t address, int rank) {
+  uint32_t there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
+  return there;
+}
+// Sends 16 bytes into another block's shared memory, counted by a barrier there.
+__device__ __forceinline__ void Send(uint32_t there, const float* values, uint32_t barrier_there) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 "
+      "[%0], {%1, %2, %3, %4}, [%5];" ::"r"(there),
+      "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]), "r"(barrier_there)
+      : "memory");
+}
+// As AwaitPhase, for what other blocks have sent.
+__device__ __forceinline__ void AwaitPhaseOfCluster(uint32_t barrier, uint32_t parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again;\n"
+      "}" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
 }
 
 // ---- products ----------------------------------------------------------------------------------
@@ -130,6 +185,8 @@ __device__ __forceinline__ void FinishBefore(float value, uint32_t shared) {
       "+f"((v)[(i) + 5]), "+f"((v)[(i) + 6]), "+f"((v)[(i) + 7])
 #define TAMIS_SUMS_32(v, i) \
   TAMIS_SUMS_8(v, i), TAMIS_SUMS_8(v, (i) + 8), TAMIS_SUMS_8(v, (i) + 16), TAMIS_SUMS_8(v, (i) + 24)
+#define TAMIS_NAMES_8 "%0,%1,%2,%3,%4,%5,%6,%7"
+#define TAMIS_NAMES_16 TAMIS_NAMES_8 ",%8,%9,%10,%11,%12,%13,%14,%15"
 #define TAMIS_NAMES_32                                                             \
   "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21," \
   "%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
@@ -162,8 +219,16 @@ __device__ __forceinline__ void FinishBefore(float value, uint32_t shared) {
                  : SUMS                                                                           \
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b));                                   \
   }
+#define TAMIS_ALL_8 TAMIS_SUMS_8(sums, 0)
+#define TAMIS_ALL_16 TAMIS_SUMS_8(sums, 0), TAMIS_SUMS_8(sums, 8)
 #define TAMIS_ALL_32 TAMIS_SUMS_32(sums, 0)
 #define TAMIS_ALL_64 TAMIS_SUMS_32(sums, 0), TAMIS_SUMS_32(sums, 32)
+TAMIS_DEFINE_SHARED_PRODUCT(__nv_bfloat16, "bf16", 16, TAMIS_NAMES_8, TAMIS_ALL_8, 8, 9, 10)
+TAMIS_DEFINE_SHARED_PRODUCT(__half, "f16", 16, TAMIS_NAMES_8, TAMIS_ALL_8, 8, 9, 10)
+TAMIS_DEFINE_SHARED_PRODUCT(__nv_bfloat16, "bf16", 32, TAMIS_NAMES_16, TAMIS_ALL_16, 16, 17, 18)
+TAMIS_DEFINE_SHARED_PRODUCT(__half, "f16", 32, TAMIS_NAMES_16, TAMIS_ALL_16, 16, 17, 18)
+TAMIS_DEFINE_SHARED_PRODUCT(__nv_bfloat16, "bf16", 64, TAMIS_NAMES_32, TAMIS_ALL_32, 32, 33, 34)
+TAMIS_DEFINE_SHARED_PRODUCT(__half, "f16", 64, TAMIS_NAMES_32, TAMIS_ALL_32, 32, 33, 34)
 TAMIS_DEFINE_SHARED_PRODUCT(__nv_bfloat16, "bf16", 128, TAMIS_NAMES_64, TAMIS_ALL_64, 64, 65, 66)
 TAMIS_DEFINE_SHARED_PRODUCT(__half, "f16", 128, TAMIS_NAMES_64, TAMIS_ALL_64, 64, 65, 66)
 TAMIS_DEFINE_REGISTER_PRODUCT(__nv_bfloat16, "bf16", 64, TAMIS_NAMES_32, TAMIS_ALL_32, 32, 33, 34,
@@ -174,10 +239,14 @@ TAMIS_DEFINE_REGISTER_PRODUCT(__nv_bfloat16, "bf16", 128, TAMIS_NAMES_64, TAMIS_
 TAMIS_DEFINE_REGISTER_PRODUCT(__half, "f16", 128, TAMIS_NAMES_64, TAMIS_ALL_64, 64, 65, 66, 67, 68)
 #undef TAMIS_ALL_64
 #undef TAMIS_ALL_32
+#undef TAMIS_ALL_16
+#undef TAMIS_ALL_8
 #undef TAMIS_DEFINE_REGISTER_PRODUCT
 #undef TAMIS_DEFINE_SHARED_PRODUCT
 #undef TAMIS_NAMES_64
 #undef TAMIS_NAMES_32
+#undef TAMIS_NAMES_16
+#undef TAMIS_NAMES_8
 #undef TAMIS_SUMS_32
 #undef TAMIS_SUMS_8
 

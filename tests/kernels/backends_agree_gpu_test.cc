@@ -105,26 +105,24 @@ TEST_F(BackendsAgree, FillRandom) {
 
 // ---- products ----------------------------------------------------------------------------------
 
-TEST_F(BackendsAgree, MatMul) {
-  struct Case {
-    int64_t rows, columns, inner, stride_extra;
-  };
-  constexpr Case kCases[] = {{1, 64, 64, 0},    {1, 1, 8, 0},       {3, 37, 72, 0},
-                             {8, 576, 1536, 0}, {2, 1001, 4096, 8}, {9, 520, 264, 0},
-                             {16, 96, 4104, 0}, {17, 576, 576, 0},  {5, 33, 37, 3},
-                             {130, 65, 192, 0}, {32, 4240, 576, 0}, {7, 6100, 64, 0},
-                             {33, 64, 64, 0},   {1, 4096, 4096, 0}};
+struct Product {
+  int64_t rows, columns, inner;
+  int64_t stride_extra;  // of a and of out
+};
+
+void ExpectProductsAgree(const std::vector<Product>& products) {
   for (const DType dtype : kFloatTypes) {
-    for (const Case& c : kCases) {
+    for (const Product& p : products) {
       for (const DType out_type : {dtype, DType::kF32}) {
         SCOPED_TRACE(testing::Message() << DTypeName(dtype) << " to " << DTypeName(out_type) << ' '
-                                        << c.rows << " x " << c.columns << " x " << c.inner);
+                                        << p.rows << " x " << p.columns << " x " << p.inner);
         Twins twins(5);
-        const Twin wide = twins.Normal({c.rows, c.inner + c.stride_extra}, dtype);
-        const Twin weight = twins.Normal({c.columns, c.inner}, dtype, 0.1f);
-        const Twin out = twins.Poisoned({c.rows, c.columns}, out_type);
+        const Twin wide = twins.Normal({p.rows, p.inner + p.stride_extra}, dtype);
+        const Twin weight = twins.Normal({p.columns, p.inner}, dtype, 0.1f);
+        const Twin out = twins.Poisoned({p.rows, p.columns + p.stride_extra}, out_type);
         twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
-          ops::MatMul(out.On(d), Columns(wide.On(d), 0, c.inner), weight.On(d), scratch, stream);
+          ops::MatMul(Columns(out.On(d), 0, p.columns), Columns(wide.On(d), 0, p.inner),
+                      weight.On(d), scratch, stream);
         });
         twins.ExpectRounded(out, "out");
       }
@@ -132,12 +130,46 @@ TEST_F(BackendsAgree, MatMul) {
   }
 }
 
+TEST_F(BackendsAgree, MatMul) {
+  ExpectProductsAgree({{1, 64, 64, 0},
+                       {1, 1, 8, 0},
+                       {3, 37, 72, 0},
+                       {8, 576, 1536, 0},
+                       {2, 1001, 4096, 8},
+                       {9, 520, 264, 0},
+                       {16, 96, 4104, 0},
+                       {5, 33, 37, 3},
+                       {130, 65, 192, 0},
+                       {7, 6100, 64, 0},
+                       {65, 64, 64, 8},
+                       {1, 4096, 4096, 0}});
+}
+
+// On Hopper a kernel of its own: by 32 and 64 rows, with and without a division of K.
+TEST_F(BackendsAgree, MatMulOfFewRows) {
+  ExpectProductsAgree({{17, 576, 576, 0},
+                       {17, 1, 8, 0},
+                       {19, 37, 72, 8},
+                       {24, 1001, 4096, 8},
+                       {31, 520, 264, 3},
+                       {32, 96, 4104, 0},
+                       {32, 4240, 576, 0},
+                       {32, 35001, 72, 8},
+                       {33, 64, 64, 0},
+                       {33, 129, 1000, 16},
+                       {48, 1280, 1544, 0},
+                       {63, 35001, 136, 0},
+                       {64, 128, 14336, 8},
+                       {64, 1024, 72, 0}});
+}
+
 TEST_F(BackendsAgree, MatMulSiluMul) {
   struct Case {
     int64_t rows, width, inner;
   };
-  constexpr Case kCases[] = {{1, 64, 64},   {3, 37, 72},   {8, 1536, 576}, {9, 520, 264},
-                             {16, 4, 4104}, {17, 96, 576}, {5, 33, 37},    {1, 14336, 4096}};
+  constexpr Case kCases[] = {{1, 64, 64},   {3, 37, 72},      {8, 1536, 576},
+                             {9, 520, 264}, {16, 4, 4104},    {17, 96, 576},
+                             {5, 33, 37},   {1, 14336, 4096}, {33, 520, 264}};
   for (const DType dtype : kFloatTypes) {
     for (const Case& c : kCases) {
       SCOPED_TRACE(testing::Message()
