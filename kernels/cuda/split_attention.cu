@@ -52,18 +52,21 @@ __device__ void WritePartial(const SplitParams& p, const Work& work, const float
   }
 }
 
-// Stores every head's logits of the tile.
+// Stores every head's logits of the tile, whole sectors at a time: after the last token of a row
+// one more may be written, which nobody reads.
 template <int kHalves>
 __device__ void WriteLogits(const SplitParams& p, const float (&logits)[2][4], int64_t first_row,
                             int64_t position, int tokens, int heads) {
   const int g = threadIdx.x % kWarpThreads / 4;
   const int t = threadIdx.x % 4;
 #pragma unroll
-  for (int entry = 0; entry < 4 * kHalves; ++entry) {
-    const int j = entry % 2, i = entry / 2 % 2, h = entry / 4;
-    const int token = 8 * j + 2 * t + i;
+  for (int pair = 0; pair < 2 * kHalves; ++pair) {
+    const int j = pair % 2, h = pair / 2;
+    const int token = 8 * j + 2 * t;
     if (g + 8 * h >= heads || token >= tokens) continue;
-    p.scores[(first_row + g + 8 * h) * p.n_max + position + token] = logits[j][2 * h + i] * p.scale;
+    float* to = p.scores + (first_row + g + 8 * h) * p.n_max + position + token;
+    *reinterpret_cast<float2*>(to) =
+        make_float2(logits[j][2 * h] * p.scale, logits[j][2 * h + 1] * p.scale);
   }
 }
 

@@ -38,7 +38,7 @@ enum class ScoreOutput {
   kNone,
   kMaxKey,   // the maximum over heads of the candidates' logits, as order keys that were zero
              // before: keys [S, Hs, n_max]
-  kPerHead,  // every head's logits: scores [S, Nq_local, n_max]
+  kPerHead,  // every head's logits: scores [S, Nq_local, n_max], n_max whole chunks
 };
 
 // A unit is what one block computes at once: the query heads of a KV group, at most 16.
