@@ -68,7 +68,8 @@ inline KvRows RowsOf(const KvPages& pages) {
 }
 
 // Attention partials are formed over chunks of this many tokens, counted along the attended
-// sequence, and combined in ascending order. Part of the numeric contract, not a tuning knob.
+// sequence, and combined in ascending order. Part of the numeric contract, not a tuning knob. On
+// GPUs chunks are half, once, twice or four times as long, by the row's own length.
 constexpr int64_t kAttentionChunkTokens = 512;
 
 // One query token per sequence (decoding). Captured graphs keep the addresses; the contents

@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kWays* kWarpThreads)
   const int ways = blockDim.x / kWarpThreads;
   const int first_d = blockIdx.x * kWarpThreads * kPerLane;
   const int64_t row = int64_t{blockIdx.z} * p.q_heads() + blockIdx.y;
-  const int chunks = Chunks(AttendedTokens(p, blockIdx.z));
+  const int chunks = p.rule.Chunks(AttendedTokens(p, blockIdx.z));
   const float2* stats = p.stats + row * p.chunks_max;
   const float2 total = RowStats(stats, chunks);
   float sums[kPerLane] = {};
@@ -81,7 +81,8 @@ SplitParams MakeSplitParams(const TensorView& out, const ConstTensorView& q, con
   p.kv_heads = static_cast<int>(rows.kv_heads_local);
   p.head_dim = static_cast<int>(rows.head_dim);
   p.group = static_cast<int>(q.shape[1] / (rows.kv_heads_local * rows.head_dim));
-  p.chunks_max = ChunksMax(batch.context_len_max);
+  p.rule = ChunkRule(p.units());
+  p.chunks_max = p.rule.ChunksMax(batch.context_len_max);
   p.scale = scale;
   p.next_item = scratch.Counters().As<int32_t>();
   const int64_t slots = int64_t{p.sequences} * p.q_heads() * p.chunks_max;

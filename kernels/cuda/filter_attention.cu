@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kLseThreads)
 __global__ void LseKernel(const __grid_constant__ SplitParams p) {
   ReleaseSuccessor();
   AwaitPredecessor();
-  const int chunks = Chunks(AttendedTokens(p, static_cast<int>(blockIdx.y)));
+  const int chunks = p.rule.Chunks(AttendedTokens(p, static_cast<int>(blockIdx.y)));
   const int64_t row = int64_t{blockIdx.y} * p.q_heads() + blockIdx.x;
   const float2 stats = RowStats(p.stats + row * p.chunks_max, chunks);
   if (threadIdx.x == 0) p.lse[row] = NaturalLse(stats);
@@ -168,7 +168,7 @@ void Filter(const TensorView& out, const TensorView& scores, const ConstTensorVi
     return;
   }
   params.score_output = ScoreOutput::kPerHead;
-  params.n_max = CeilDiv(batch.context_len_max, kChunkTokens) * kChunkTokens;
+  params.n_max = CeilDiv(batch.context_len_max, kAttentionChunkTokens) * kAttentionChunkTokens;
   params.scores =
       scratch.Take({params.sequences, params.q_heads(), params.n_max}, DType::kF32).As<float>();
   params.lse = scratch.Take({params.sequences, params.q_heads()}, DType::kF32).As<float>();

@@ -25,7 +25,7 @@ __global__ void ScalarSplitKernel(const __grid_constant__ SplitParams p) {
   const int kv_head = head / p.group;
   const int D = p.head_dim;
   const int length = AttendedTokens(p, s);
-  const int chunk_tokens = ChunkTokens(length);
+  const int chunk_tokens = p.rule.Tokens(length);
   const int tokens = min(chunk_tokens, length - chunk * chunk_tokens);
   if (tokens <= 0) return;
   const T* q = static_cast<const T*>(p.q) + s * p.q_stride + int64_t{head} * D;

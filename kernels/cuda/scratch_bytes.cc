@@ -28,13 +28,16 @@ int64_t TopKBytes(int64_t rows, int64_t n_max, int64_t k_max) {
 }  // namespace
 
 size_t OpScratchBytes(const ScratchLimits& limits) {
-  const int64_t chunks = ChunksMax(limits.context_len_max);
+  const int64_t kv_heads = std::max<int64_t>(1, limits.kv_heads_local);
+  const auto group = static_cast<int>(limits.q_heads_local / kv_heads);
+  const ChunkRule rule(kv_heads * UnitsPerKvHead(group));
+  const int64_t chunks = rule.ChunksMax(limits.context_len_max);
   const int64_t rows = limits.num_seqs_max * limits.q_heads_local;
   const int64_t partials = 4 * rows * chunks * (limits.head_dim + 2);
   // FilterAttention keeps the logits of every head besides.
   const int64_t padded_context = limits.context_len_max + kAttentionChunkTokens;
   const int64_t logits = limits.k_max > 0 ? 4 * rows * (padded_context + 1) : 0;
-  const int64_t selection_rows = limits.num_seqs_max * std::max<int64_t>(1, limits.kv_heads_local);
+  const int64_t selection_rows = limits.num_seqs_max * kv_heads;
   const int64_t merge = selection_rows * MergeTopKBytes(limits.num_ranks, limits.k_max);
   const int64_t top_k =
       limits.k_max > 0 ? TopKBytes(selection_rows, limits.context_len_max, limits.k_max) : 0;

@@ -63,7 +63,7 @@ inline __device__ void CountChunks(const SplitParams& p, int* lengths, int* chun
     for (int first = 0; first < p.sequences; first += kWarpThreads) {
       const int s = first + static_cast<int>(threadIdx.x);
       const int length = s < p.sequences ? AttendedTokens(p, s) : 0;
-      int inclusive = Chunks(length);
+      int inclusive = p.rule.Chunks(length);
       const int own = inclusive;
 #pragma unroll
       for (int offset = 1; offset < kWarpThreads; offset *= 2) {
@@ -95,8 +95,9 @@ __device__ bool Locate(Work& work, const SplitParams& p, const int* lengths,
   while (chunks_before[work.sequence + 1] <= chunk) ++work.sequence;
   work.chunk = chunk - chunks_before[work.sequence];
   const int length = lengths[work.sequence];
-  work.first = work.chunk * ChunkTokens(length);
-  work.tokens = min(ChunkTokens(length), length - work.first);
+  const int chunk_tokens = p.rule.Tokens(length);
+  work.first = work.chunk * chunk_tokens;
+  work.tokens = min(chunk_tokens, length - work.first);
   const int tiles = (work.tokens + kTileTokens - 1) / kTileTokens;
   work.tiles = (tiles - warp + kWarps - 1) / kWarps;
   return true;
