@@ -207,8 +207,7 @@ TEST_F(SelectionAgrees, TopKOfManyPieces) {
       const auto score_of = [&](int64_t i) {
         return i % c.n_max < c.length ? shape.of(i % c.n_max, normal(random)) : kInfinity;
       };
-      const Twin scores =
-          twins.Floats({c.sequences, c.heads, c.n_max}, DType::kF32, score_of);
+      const Twin scores = twins.Floats({c.sequences, c.heads, c.n_max}, DType::kF32, score_of);
       const Twin positions = twins.Poisoned({c.sequences, c.heads, c.k_max}, DType::kI32);
       const Twin top_scores = twins.Poisoned({c.sequences, c.heads, c.k_max}, DType::kF32);
       const Twin count = twins.Poisoned({c.sequences}, DType::kI32);
@@ -268,6 +267,34 @@ TEST_F(SelectionAgrees, DecodeAttentionOfLongRows) {
                            scratch, stream);
     });
     ExpectAttention(twins, out);
+  }
+}
+
+// Rows that are cut into chunks of every size, and many pieces of scores.
+TEST_F(SelectionAgrees, FilterAttentionOfLongRows) {
+  const HeadShape heads{16, 16, 64, 16};
+  Twins twins(25);
+  PagedTwins paged(twins, heads, DType::kBF16, {33000, 17000, 16383, 4096, 0}, 33100);
+  const CandidateTwins candidates = {twins.Ints({5}, {4, 3, 0, 1, 0}),
+                                     twins.Ints({5}, {32936, 17000, 16383, 4000, 0}),
+                                     twins.Ints({5}, {10, 10, 10, 10, 0})};
+  const Twin q = twins.Normal({5, heads.q * heads.dim}, DType::kBF16);
+  for (const ScoreKind kind :
+       {ScoreKind::kRawMax, ScoreKind::kSoftmaxMax, ScoreKind::kSoftmaxMean}) {
+    SCOPED_TRACE(testing::Message() << "kind " << static_cast<int>(kind));
+    const Twin out = twins.Poisoned({5, heads.q * heads.dim}, DType::kBF16);
+    const Twin scores = twins.Poisoned({5, 1, 33101}, DType::kF32);
+    const Twin alone = twins.Poisoned({5, 1, 33101}, DType::kF32);
+    twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+      ops::FilterAttention(out.On(d), scores.On(d), q.On(d), paged.Pages(d), paged.Decode(d),
+                           candidates.On(d), kind, ops::LseScope::kAll, heads.Scale(), scratch,
+                           stream);
+      ops::FilterScores(alone.On(d), q.On(d), paged.Pages(d), paged.Decode(d), candidates.On(d),
+                        kind, ops::LseScope::kAll, heads.Scale(), scratch, stream);
+    });
+    ExpectAttention(twins, out);
+    twins.ExpectNear(scores, "scores", 1e-5, 1e-5);
+    twins.ExpectNear(alone, "scores alone", 1e-5, 1e-5);
   }
 }
 
