@@ -33,6 +33,10 @@ void MatMulSiluMul(TensorView, TensorView, View, View, Scratch&, const Stream&) 
 void RopeAndStoreKv(TensorView, const KvPages&, View, View, View, int64_t, const Stream&) {
   NoCuda("RopeAndStoreKv");
 }
+void MatMulRopeAndStoreKv(TensorView, View, View, const KvPages&, View, View, View, int64_t,
+                          Scratch&, const Stream&) {
+  NoCuda("MatMulRopeAndStoreKv");
+}
 void PrefillAttention(TensorView, View, const KvPages&, const PrefillBatch&, float, Scratch&,
                       const Stream&) {
   NoCuda("PrefillAttention");

@@ -101,6 +101,15 @@ void RopeAndStoreKv(TensorView qkv,               // float [T, (Nq_local + 2 * N
                     ConstTensorView inv_freq,     // f32 [D / 2]
                     int64_t q_heads_local, const Stream& stream);
 
+// RopeAndStoreKv of qkv = MatMul(a, weight), the product rounded to its dtype in between; of qkv,
+// only the query heads are defined afterwards. One kernel where that is faster.
+void MatMulRopeAndStoreKv(TensorView qkv,          // float [T, (Nq_local + 2 * Nkv_local) * D]
+                          ConstTensorView a,       // float [T, K]
+                          ConstTensorView weight,  // float [(Nq_local + 2 * Nkv_local) * D, K]
+                          const KvPages& pages, ConstTensorView positions,
+                          ConstTensorView token_slots, ConstTensorView inv_freq,
+                          int64_t q_heads_local, Scratch& scratch, const Stream& stream);
+
 // Causal attention of prefill chunks over the paged context. Row t of sequence s attends to its
 // first context_lens[s] - (query_starts[s + 1] - 1 - t) tokens; its bits depend on them and on its
 // query alone (on CPUs they equal DecodeAttention's). scale = 1/sqrt(D) everywhere in this file.

@@ -36,25 +36,51 @@ void CheckSelectionRows(OpCheck& check, const Size& Hs, int64_t kv_heads_local) 
   check.That(Hs.value == 1 || Hs.value == kv_heads_local, "Hs is 1 or Nkv_local");
 }
 
+// The width of a fused row that belongs to the pages.
+Size CheckPagesAndRows(OpCheck& check, const KvPages& pages, int64_t q_heads_local) {
+  check.Pages(pages, "pages");
+  check.That(pages.head_dim % 2 == 0, "D is even");
+  return Size("(Nq_local + 2 * Nkv_local) * D",
+              (q_heads_local + 2 * pages.kv_heads_local) * pages.head_dim,
+              "pages and q_heads_local");
+}
+
+void CheckRopeInputs(OpCheck& check, Size& T, const KvPages& pages,
+                     const ConstTensorView& positions, const ConstTensorView& token_slots,
+                     const ConstTensorView& inv_freq) {
+  Size half("D / 2", pages.head_dim / 2, "pages");
+  check.Typed(positions, DType::kI32, "positions", {&T});
+  check.Typed(token_slots, DType::kI32, "token_slots", {&T});
+  check.Typed(inv_freq, DType::kF32, "inv_freq", {&half});
+}
+
 }  // namespace
 
 void RopeAndStoreKv(TensorView qkv, const KvPages& pages, ConstTensorView positions,
                     ConstTensorView token_slots, ConstTensorView inv_freq, int64_t q_heads_local,
                     const Stream& stream) {
   OpCheck check("RopeAndStoreKv", stream);
-  check.Pages(pages, "pages");
-  check.That(pages.head_dim % 2 == 0, "D is even");
   Size T("T");
-  Size half("D / 2", pages.head_dim / 2, "pages");
-  Size width("(Nq_local + 2 * Nkv_local) * D",
-             (q_heads_local + 2 * pages.kv_heads_local) * pages.head_dim,
-             "pages and q_heads_local");
+  Size width = CheckPagesAndRows(check, pages, q_heads_local);
   check.Float(qkv, "qkv", {&T, &width});
-  check.Typed(positions, DType::kI32, "positions", {&T});
-  check.Typed(token_slots, DType::kI32, "token_slots", {&T});
-  check.Typed(inv_freq, DType::kF32, "inv_freq", {&half});
+  CheckRopeInputs(check, T, pages, positions, token_slots, inv_freq);
   Pick(stream, cpu::RopeAndStoreKv, cuda::RopeAndStoreKv)(qkv, pages, positions, token_slots,
                                                           inv_freq, q_heads_local, stream);
+}
+
+void MatMulRopeAndStoreKv(TensorView qkv, ConstTensorView a, ConstTensorView weight,
+                          const KvPages& pages, ConstTensorView positions,
+                          ConstTensorView token_slots, ConstTensorView inv_freq,
+                          int64_t q_heads_local, Scratch& scratch, const Stream& stream) {
+  OpCheck check("MatMulRopeAndStoreKv", stream);
+  Size T("T"), K("K");
+  Size width = CheckPagesAndRows(check, pages, q_heads_local);
+  check.FloatRows(a, "a", {&T, &K});
+  check.Float(weight, "weight", {&width, &K});
+  check.Float(qkv, "qkv", {&T, &width});
+  CheckRopeInputs(check, T, pages, positions, token_slots, inv_freq);
+  Pick(stream, cpu::MatMulRopeAndStoreKv, cuda::MatMulRopeAndStoreKv)(
+      qkv, a, weight, pages, positions, token_slots, inv_freq, q_heads_local, scratch, stream);
 }
 
 void PrefillAttention(TensorView out, ConstTensorView q, const KvPages& pages,

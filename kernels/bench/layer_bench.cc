@@ -15,12 +15,13 @@ constexpr int64_t kHidden = 4096, kFfn = 14336, kQHeads = 32, kKvHeads = 8, kHea
 constexpr int64_t kQkvRows = (kQHeads + 2 * kKvHeads) * kHeadDim, kBlockTokens = 16;
 constexpr int kLayers = 16;
 
-enum Op { kQkv, kRope, kAttention, kO, kNorm1, kGateUp, kDown, kNorm2, kOps };
-constexpr std::array<const char*, kOps> kNames = {"qkv",    "rope",    "attention", "o",
-                                                  "norm 1", "gate_up", "down",      "norm 2"};
+enum Op { kQkv, kAttention, kO, kNorm1, kGateUp, kDown, kNorm2, kOps };
+constexpr std::array<const char*, kOps> kNames = {"qkv",     "attention", "o",     "norm 1",
+                                                  "gate_up", "down",      "norm 2"};
 constexpr std::array<double, kOps> kWeightBytes = {
-    2.0 * kQkvRows * kHidden, 0, 0, 2.0 * kHidden* kQHeads* kHeadDim, 0, 4.0 * kFfn* kHidden,
+    2.0 * kQkvRows * kHidden, 0, 2.0 * kHidden* kQHeads* kHeadDim, 0, 4.0 * kFfn* kHidden,
     2.0 * kHidden* kFfn,      0};
+constexpr unsigned kRopeApart = 1u << kOps;  // the product and RopeAndStoreKv as two ops
 constexpr double kTokenBytes = kKvHeads * 2 * kHeadDim * 2;
 
 struct Layer {
@@ -97,8 +98,11 @@ double LayerUs(Bench& bench, const State& x, unsigned without) {
     const auto norm = [&] {
       ops::AddRmsNorm(x.normed, x.residual, x.partial, w.norm, 1e-5f, stream);
     };
-    if (has(kQkv)) ops::MatMul(x.qkv, x.normed, w.qkv, scratch, stream);
-    if (has(kRope)) {
+    if (has(kQkv) && (without & kRopeApart) == 0) {
+      ops::MatMulRopeAndStoreKv(x.qkv, x.normed, w.qkv, w.pages, x.positions, x.slots, x.inv_freq,
+                                kQHeads, scratch, stream);
+    } else if (has(kQkv)) {
+      ops::MatMul(x.qkv, x.normed, w.qkv, scratch, stream);
       ops::RopeAndStoreKv(x.qkv, w.pages, x.positions, x.slots, x.inv_freq, kQHeads, stream);
     }
     if (has(kAttention)) {
@@ -131,8 +135,9 @@ void BenchDecodeLayer(Bench& bench) {
       bench.Bytes(name + what, LayerUs(bench, state, without), bytes);
     };
     row("", 0);
+    row(", rope apart", kRopeApart);
     for (size_t op = 0; op < kOps; ++op) row(std::string(" without ") + kNames[op], 1u << op);
-    constexpr unsigned kSmall = 1u << kRope | 1u << kNorm1 | 1u << kNorm2;
+    constexpr unsigned kSmall = 1u << kNorm1 | 1u << kNorm2;
     row(", products and attention", kSmall);
     row(", products only", kSmall | 1u << kAttention);
     bench.Release();

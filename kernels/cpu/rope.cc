@@ -72,4 +72,12 @@ void RopeAndStoreKv(TensorView qkv, const KvPages& pages, ConstTensorView positi
   });
 }
 
+void MatMulRopeAndStoreKv(TensorView qkv, ConstTensorView a, ConstTensorView weight,
+                          const KvPages& pages, ConstTensorView positions,
+                          ConstTensorView token_slots, ConstTensorView inv_freq,
+                          int64_t q_heads_local, Scratch& scratch, const Stream& stream) {
+  MatMul(qkv, a, weight, scratch, stream);
+  RopeAndStoreKv(qkv, pages, positions, token_slots, inv_freq, q_heads_local, stream);
+}
+
 }  // namespace tamis::cpu

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// MatMul and MatMulSiluMul: choose between our kernels for few rows and cuBLASLt. The choice
-// depends on shapes and addresses only, so a captured graph and an eager step compute the same
-// bits.
+// MatMul, alone and with what is fused with it: chooses between our kernels for few rows and
+// cuBLASLt. The choice depends on shapes and addresses only, so a captured graph and an eager step
+// compute the same bits.
 #include <algorithm>
 
 #include "kernels/backends.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/rope.cuh"
 #include "kernels/tune_matmul.h"
 
 namespace tamis::cuda {
@@ -26,6 +27,20 @@ void MatMulSiluMul(TensorView out, TensorView gate_up, ConstTensorView a, ConstT
   if (FitsSkinnyMatMul(a, weight)) return SkinnyMatMulSiluMul(out, a, weight, stream);
   MatMul(gate_up, a, weight, scratch, stream);
   SiluMul(out, gate_up, stream);
+}
+
+void MatMulRopeAndStoreKv(TensorView qkv, ConstTensorView a, ConstTensorView weight,
+                          const KvPages& pages, ConstTensorView positions,
+                          ConstTensorView token_slots, ConstTensorView inv_freq,
+                          int64_t q_heads_local, Scratch& scratch, const Stream& stream) {
+  if (qkv.empty()) return;
+  if (FitsSkinnyMatMul(a, weight) && pages.head_dim > 2) {
+    return SkinnyMatMulRopeAndStoreKv(
+        qkv, a, weight, pages, RopeParamsOf(pages, positions, token_slots, inv_freq, q_heads_local),
+        stream);
+  }
+  MatMul(qkv, a, weight, scratch, stream);
+  RopeAndStoreKv(qkv, pages, positions, token_slots, inv_freq, q_heads_local, stream);
 }
 
 namespace {

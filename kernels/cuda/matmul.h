@@ -6,9 +6,12 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "kernels/kv_layout.h"
 #include "kernels/tensor.h"
 
 namespace tamis::cuda {
+
+struct RopeParams;  // rope.cuh
 
 // What cuBLASLt may use; taken from scratch.
 constexpr size_t kCublasWorkspaceBytes = size_t{32} << 20;
@@ -35,6 +38,10 @@ void SkinnyMatMul(const TensorView& out, const ConstTensorView& a, const ConstTe
 // out [M, F] = silu(a * gate^T) * (a * up^T), weight [2 * F, K] with the gate first.
 void SkinnyMatMulSiluMul(const TensorView& out, const ConstTensorView& a,
                          const ConstTensorView& weight, const Stream& stream);
+// Of qkv [M, (Nq_local + 2 * Nkv_local) * D] = a * weight^T, writes the rotated queries only.
+void SkinnyMatMulRopeAndStoreKv(const TensorView& qkv, const ConstTensorView& a,
+                                const ConstTensorView& weight, const KvPages& pages,
+                                const RopeParams& rope, const Stream& stream);
 
 // Rows up to which FewRowsMatMul is used; see bench/results.
 constexpr int64_t kFewRowsMax = 64;

@@ -65,9 +65,8 @@ void AttentionPart(const LlamaContext& c, const StepInputs& inputs, int64_t laye
   const float scale = 1.0f / std::sqrt(static_cast<float>(c.config.head_dim));
 
   // 1. Queries, keys and values of this rank's heads; keys and values go into the cache.
-  ops::MatMul(x.qkv, x.normed, weights.qkv, c.scratch, c.stream);
-  ops::RopeAndStoreKv(x.qkv, pages, inputs.positions, group.token_slots, c.act.inv_freq,
-                      q_heads_local, c.stream);
+  ops::MatMulRopeAndStoreKv(x.qkv, x.normed, weights.qkv, pages, inputs.positions,
+                            group.token_slots, c.act.inv_freq, q_heads_local, c.scratch, c.stream);
   const TensorView q = Columns(x.qkv, 0, q_heads_local * c.config.head_dim);  // [T, Nq_local * D]
   KeepWindowQueries(c, inputs, layer_idx, q);
 

@@ -214,6 +214,63 @@ TEST_F(BackendsAgree, RopeAndStoreKv) {
   }
 }
 
+// Against the CPU, and on the GPU against the two ops, bit for bit. Some rows are padding.
+void ExpectMatMulRopeAndStoreKv(Twins& twins, const HeadShape& heads, DType dtype, int64_t tokens,
+                                int64_t inner) {
+  const int64_t heads_all = heads.q + 2 * heads.kv;
+  const PagedTwins paged(twins, heads, dtype, {40}, 50);
+  const PagedTwins paged_apart(twins, heads, dtype, {40}, 50);
+  std::vector<int32_t> slots, q_rows;
+  for (int64_t t = 0; t < tokens; ++t) {
+    slots.push_back(t % 5 == 4 ? -1 : paged.Slot(0, (t * 7 + 3) % 40));
+    for (int64_t h = 0; h < heads.q; ++h) q_rows.push_back(static_cast<int32_t>(t * heads_all + h));
+  }
+  const Twin a = twins.Normal({tokens, inner}, dtype);
+  const Twin weight = twins.Normal({heads_all * heads.dim, inner}, dtype, 0.1f);
+  const Twin token_slots = twins.Ints({tokens}, slots);
+  const Twin positions = twins.Ints({tokens}, twins.Draw(tokens, 0, 131071));
+  const Twin inv_freq = twins.Floats({heads.dim / 2}, DType::kF32, [&](int64_t i) {
+    return std::pow(10000.0f, -2.0f * static_cast<float>(i) / static_cast<float>(heads.dim));
+  });
+  const Twin rows = twins.Ints({tokens * heads.q}, q_rows);
+  const Twin qkv = twins.Poisoned({tokens, heads_all * heads.dim}, dtype);
+  const Twin q = twins.Poisoned({tokens * heads.q, heads.dim}, dtype);
+  const Twin q_apart = twins.Poisoned({tokens * heads.q, heads.dim}, dtype);
+  const Shape by_heads = {tokens * heads_all, heads.dim};
+  twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+    ops::MatMulRopeAndStoreKv(qkv.On(d), a.On(d), weight.On(d), paged.Pages(d), positions.On(d),
+                              token_slots.On(d), inv_freq.On(d), heads.q, scratch, stream);
+    ops::GatherRows(q.On(d), Reshape(qkv.On(d), by_heads), rows.On(d), stream);
+  });
+  twins.ExpectRounded(q, "queries");
+  twins.ExpectRounded(paged.pages(), "pages");
+  twins.RunOnGpu([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+    ops::MatMul(qkv.On(d), a.On(d), weight.On(d), scratch, stream);
+    ops::RopeAndStoreKv(qkv.On(d), paged_apart.Pages(d), positions.On(d), token_slots.On(d),
+                        inv_freq.On(d), heads.q, stream);
+    ops::GatherRows(q_apart.On(d), Reshape(qkv.On(d), by_heads), rows.On(d), stream);
+  });
+  EXPECT_EQ(twins.Download(q.cuda), twins.Download(q_apart.cuda));
+  EXPECT_EQ(twins.Download(paged.pages().cuda), twins.Download(paged_apart.pages().cuda));
+}
+
+TEST_F(BackendsAgree, MatMulRopeAndStoreKv) {
+  struct Case {
+    int64_t tokens, inner;
+  };
+  constexpr Case kCases[] = {{1, 4104}, {5, 33}, {8, 264}, {9, 72}, {16, 576}, {17, 72}};
+  for (const DType dtype : kFloatTypes) {
+    for (const HeadShape& heads : kHeadShapes) {
+      Twins twins(6);
+      for (const Case& c : kCases) {
+        SCOPED_TRACE(testing::Message() << DTypeName(dtype) << ' ' << heads << ", " << c.tokens
+                                        << " rows of " << c.inner);
+        ExpectMatMulRopeAndStoreKv(twins, heads, dtype, c.tokens, c.inner);
+      }
+    }
+  }
+}
+
 TEST_F(BackendsAgree, DecodeAttention) {
   const std::vector<std::vector<int32_t>> lengths = {
       {1}, {16, 0, 17, 511, 512, 513}, {2047, 1, 0, 1100}, {5000}};

@@ -137,6 +137,37 @@ TEST_P(ElementwiseTest, RopeRotatesQueriesAndKeysAndStoresTheRest) {
   }
 }
 
+TEST_P(ElementwiseTest, MatMulRopeAndStoreKvIsTheTwoOps) {
+  constexpr int64_t kTokens = 3, kInner = 24, kHead = 6, kQ = 3, kKv = 2, kPage = 4, kBlocks = 2;
+  constexpr int64_t kWidth = (kQ + 2 * kKv) * kHead;
+  const TestTensor a = TestTensor::Random({kTokens, kInner}, GetParam(), random_);
+  const TestTensor weight = TestTensor::Random({kWidth, kInner}, GetParam(), random_);
+  const TestTensor positions = TestTensor::Ints({0, 77, 4095});
+  const TestTensor slots = TestTensor::Ints({6, -1, 1});
+  const TestTensor inv_freq = TestTensor::Floats({3}, DType::kF32, {1.0f, 0.1f, 0.01f});
+  Scratch scratch = TestScratch();
+  std::vector<float> pages_seen[2], qkv_seen[2];
+  for (const bool fused : {false, true}) {
+    const TestTensor qkv({kTokens, kWidth}, GetParam());
+    TestTensor data({kBlocks, kKv, 2, kPage * kHead}, GetParam());
+    data.Fill(77.0f);
+    const KvPages pages{data.view().data, GetParam(), DeviceKind::kCpu, kBlocks, kKv, kPage, kHead};
+    if (fused) {
+      ops::MatMulRopeAndStoreKv(qkv, a, weight, pages, positions, slots, inv_freq, kQ, scratch,
+                                cpu_);
+    } else {
+      ops::MatMul(qkv, a, weight, scratch, cpu_);
+      ops::RopeAndStoreKv(qkv, pages, positions, slots, inv_freq, kQ, cpu_);
+    }
+    pages_seen[fused] = data.ToVector();
+    for (int64_t t = 0; t < kTokens; ++t) {
+      for (int64_t i = 0; i < kQ * kHead; ++i) qkv_seen[fused].push_back(qkv.At(t * kWidth + i));
+    }
+  }
+  EXPECT_EQ(pages_seen[true], pages_seen[false]);
+  EXPECT_EQ(qkv_seen[true], qkv_seen[false]);
+}
+
 void ExpectProduct(DType dtype, DType out_dtype, int64_t m, int64_t n, int64_t k, int64_t stride,
                    std::mt19937& random) {
   const TestTensor wide = TestTensor::Random({m, stride}, dtype, random);

@@ -101,6 +101,10 @@ TEST_F(OpsShapesDeathTest, Attention) {
   EXPECT_DEATH(
       ops::RopeAndStoreKv(F32({4, 100}), cache.pages(), I32({4}), I32({4}), F32({8}), 6, cpu_),
       "RopeAndStoreKv: qkv .* \\(Nq_local \\+ 2 \\* Nkv_local\\) \\* D is 100 here and 160");
+  EXPECT_DEATH(
+      ops::MatMulRopeAndStoreKv(F32({4, 160}), F32({4, 8}), F32({100, 8}), cache.pages(), I32({4}),
+                                I32({4}), F32({8}), 6, scratch_, cpu_),
+      "MatMulRopeAndStoreKv: weight .* \\(Nq_local \\+ 2 \\* Nkv_local\\) \\* D is 100 here");
 }
 
 // What OpScratchBytes promises is enough for every op at the limits.
