@@ -13,7 +13,7 @@ namespace tamis {
 
 // TAMIS_FIXTURE_DIR is this folder; set by CMake.
 inline std::ifstream OpenFixture(const std::string& name) {
-  std::ifstream file(std::string(TAMIS_FIXTURE_DIR) + "/" + name, std::ios::binary);
+  std::ifstream file(TAMIS_FIXTURE_DIR "/" + name, std::ios::binary);
   CHECK(file.good()) << "missing fixture " << name;
   return file;
 }
