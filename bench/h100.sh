@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Everything of bench/results/h100.md about decode steps, in one go on one GPU, beside plain PyTorch
 # on the same card. Usage: bench/h100.sh TAMIS OUT [SECTION...]
 #   TAMIS    the program, e.g. build/cuda-static/launcher/tamis
@@ -7,7 +8,7 @@
 #            more than 80 GB; default: the first seven
 # A section that fails is reported and the rest goes on; exit 1 if any did.
 set -uo pipefail
-[ $# -ge 2 ] || { sed -n '2,8p' "$0"; exit 2; }
+[ $# -ge 2 ] || { sed -n '3,9p' "$0"; exit 2; }
 tamis=$(realpath "$1"); out=$2; shift 2
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -gt 0 ] || set -- dense sparse break-even long simulate kernels torch
@@ -35,7 +36,7 @@ for section in "$@"; do
     dense)
       # The bounds of a step's launches follow the longest context of a run, so short ones get runs
       # of their own besides.
-      decode dense-short --model llama-3-8b --cases 1x1K,32x2K
+      decode dense-short --model llama-3-8b --cases 1x1K,8x1K,32x2K
       decode dense-long --model llama-3-8b --cases 1x1K,1x128K,3x128K,8x32K ;;
     sparse)
       decode sparse --model llama-3-8b "${omnikv[@]}" --cases 1x4K,1x128K,3x128K,8x32K
@@ -47,7 +48,7 @@ for section in "$@"; do
     simulate)
       decode simulate-70b --model llama-3-70b --simulate-rank 0/8 "${latencies[@]}" \
         --cases 1x8K,1x128K,8x128K "${omnikv[@]}" ;;
-    h200) decode h200 --model llama-3-8b "${omnikv[@]}" --cases 1x128K,4x128K,8x32K ;;
+    h200) decode h200 --model llama-3-8b "${omnikv[@]}" --cases 1x1K,1x128K,4x128K,8x32K ;;
     kernels) run kernels "$tamis" bench kernels --json "$out/kernels.json" ;;
     torch)
       run torch python3 "$here/torch_decode.py" --cases 1x1024,1x131072,2x131072,8x32768,32x2048 ;;

@@ -17,10 +17,15 @@ import numpy as np
 
 FOLDER, RANKS = pathlib.Path(sys.argv[1]), sys.argv[2]
 VOCAB, SEQUENCES, DECODED = map(int, sys.argv[3:6])
+if SEQUENCES < 2:
+    sys.exit("split_logits: SEQUENCES: 1; allowed are 2 and more, chance is judged by their spread")
 
 
 def read(name):
-    return np.fromfile(FOLDER / name, np.float32).reshape(-1, SEQUENCES, VOCAB)
+    logits = np.fromfile(FOLDER / name, np.float32).reshape(-1, SEQUENCES, VOCAB)
+    if not np.isfinite(logits).all():
+        sys.exit(f"split_logits: {name} holds logits that are not finite")
+    return logits
 
 
 def norm(x):
@@ -63,7 +68,7 @@ def main():
     print(f"a sequence's error: tamis {ours.mean():.3e} ({ours.min():.3e} to {ours.max():.3e}), "
           f"torch {theirs.mean():.3e} ({theirs.min():.3e} to {theirs.max():.3e}); tamis - torch "
           f"{excess.mean():+.2e}, of which chance explains {chance:.2e}")
-    return 1 if excess.mean() > chance else 0
+    return 0 if excess.mean() <= chance else 1
 
 
 sys.exit(main())

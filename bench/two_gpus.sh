@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Everything that wants several GPUs of one host, in one call, for W = 2 to 8 ranks:
+# Everything that wants several GPUs of one host, in one run, for W = 2 to 8 ranks:
 #   bench/two_gpus.sh [W] [PART ...]      parts: see below; default all
 # Builds first, unless TAMIS_BIN names a folder with tamis, cuda_group_test, cuda_collectives_bench,
 # liveness_ranks. SmolLM2 at MODEL or from scripts/fetch-model. Results go to OUT (default
@@ -18,6 +18,7 @@ gpus=$([ "$device" = cpu ] && echo 0 || nvidia-smi -L | wc -l)
 if [ ${#parts[@]} -eq 0 ]; then
   parts=(agreement logits selection liveness drain)
   [ "$gpus" -lt "$ranks" ] || parts=(tests collectives decode "${parts[@]}")
+  [ "$ranks" -ne 1 ] || parts=(selection)
 fi
 case $ranks in [1-8]) ;; *) echo "two_gpus: $ranks ranks; allowed are 1 to 8" >&2; exit 2 ;; esac
 out=${OUT:-$root/build/two_gpus}
@@ -39,7 +40,7 @@ if [ -z "$bin" ]; then
   mkdir -p "$bin"
   for program in "${programs[@]}"; do ln -sf "$root/build/$preset/$program" "$bin/"; done
 fi
-run() { mpirun -n "$ranks" "$@"; }
+run() { timeout 300 mpirun -n "$ranks" "$@"; }
 
 part_tests() {
   run "$bin/cuda_group_test" >"$out/tests.txt" 2>&1 || fail "tests ($out/tests.txt)"
@@ -49,8 +50,8 @@ part_tests() {
 part_collectives() {
   run "$bin/cuda_collectives_bench" "$out/latencies.txt" 2>&1 | tee "$out/collectives.txt"
   [ "${PIPESTATUS[0]}" -eq 0 ] || fail collectives
-  "$python" -m torch.distributed.run --nproc-per-node "$ranks" "$root/bench/torch_collectives.py" \
-    2>"$out/torch.log" | tee "$out/torch.txt"
+  timeout 300 "$python" -m torch.distributed.run --nproc-per-node "$ranks" \
+    "$root/bench/torch_collectives.py" 2>"$out/torch.log" | tee "$out/torch.txt"
 }
 
 smollm2() { model=${MODEL:-$("$root/scripts/fetch-model")}; }
@@ -63,7 +64,8 @@ serve() {  # PORT RANKS MODEL GPU_MEMORY [FLAGS]; the server's pid in $server
     "${memory[@]}" --max-num-seqs 16 "$@" >"$out/serve$port.log" 2>&1 &
   server=$!
   for _ in $(seq 240); do
-    "$bin/tamis" generate --target "127.0.0.1:$port" --prompt a --max-tokens 1 &>/dev/null && return
+    timeout 20 "$bin/tamis" generate --target "127.0.0.1:$port" --prompt a --max-tokens 1 \
+      &>/dev/null && return
     kill -0 "$server" 2>/dev/null || break
     sleep 0.25
   done
@@ -87,7 +89,7 @@ part_agreement() {
   pids+=("$server")
   serve 50062 "$ranks" "$model" 0.6 || { stop "${pids[@]}"; return 1; }
   pids+=("$server")
-  "$python" "$root/bench/split_agreement.py" "$bin/tamis" "$model" 127.0.0.1:50061 127.0.0.1:50062 \
+  timeout 900 "$python" "$root/bench/split_agreement.py" "$bin/tamis" "$model" 127.0.0.1:50061 127.0.0.1:50062 \
     2>&1 | tee "$out/agreement.txt"
   [ "${PIPESTATUS[0]}" -eq 0 ] || fail agreement
   stop "${pids[@]}"
@@ -143,8 +145,8 @@ select_200() {  # PORT NAME MODEL GPU_MEMORY PROMPT_FLAG PROMPT [FLAGS]
   shift 6
   serve "$port" "$ranks" "$served" "$share" --selection-min-context 0 \
     --selection-debug-check true --selection-mass-interval 50 "$@" || return
-  "$bin/tamis" generate --target "127.0.0.1:$port" "${prompt[@]}" --max-tokens 201 --ignore-eos \
-    --temperature 0 --json >"$out/selection-$name.json" ||
+  timeout 300 "$bin/tamis" generate --target "127.0.0.1:$port" "${prompt[@]}" --max-tokens 201 \
+    --ignore-eos --temperature 0 --json >"$out/selection-$name.json" ||
     fail "selection of $name ($out/serve$port.log)"
   echo "$name, $ranks rank(s): $(grep -oE '"(completion|prompt)_tokens": *[0-9]+' \
     "$out/selection-$name.json" | xargs), steps measured:" \
@@ -192,7 +194,7 @@ now_ms() { date +%s%3N; }
 
 # liveness_ranks, an all-reduce under way all the time.
 lose_bare_rank() {  # SIGNAL
-  local mode=gpu job pid start
+  local mode=gpu job pid start took
   [ "$device" != cpu ] || mode=run
   run "$bin/liveness_ranks" 100 "$mode" >"$out/liveness.txt" 2>&1 &
   job=$!
@@ -204,8 +206,12 @@ lose_bare_rank() {  # SIGNAL
   sleep 0.5
   start=$(now_ms)
   kill -s "$1" "$pid"
+  for _ in $(seq 200); do any_alive "$job" || break; sleep 0.1; done
+  took=$(($(now_ms) - start))
+  kill -KILL "$job" "$pid" 2>/dev/null
   wait "$job" && fail "mpirun ended with success after SIG$1"
-  echo "SIG$1, liveness_ranks: the group ended after $(($(now_ms) - start)) ms"
+  echo "SIG$1, liveness_ranks: the group ended after $took ms"
+  [ "$took" -le 10000 ] || fail "the group outlived SIG$1 by $took ms"
 }
 
 # A process that nobody has reaped yet is dead too.
@@ -265,27 +271,33 @@ lose_rank() {  # SIGNAL RANK
 part_liveness() {
   smollm2
   for signal in KILL STOP; do lose_bare_rank "$signal"; done
-  for rank in 0 1; do
+  for rank in 0 1; do  # the leader and a follower
     for signal in KILL STOP; do lose_rank "$signal" "$rank"; done
   done
 }
 
-# SIGUSR1 to mpirun: a client that streams gets its whole answer, and mpirun exits 0.
+# SIGUSR1 to mpirun: clients get their whole answers, and mpirun exits 0.
 part_drain() {
   smollm2
   serve 50066 "$ranks" "$model" 0.3 --max-model-len 2048 || return
-  local start client code length=1500
+  local start clients code length=1500
   [ "$device" != cpu ] || length=150
   "$bin/tamis" generate --target 127.0.0.1:50066 --prompt "A long story:" --max-tokens "$length" \
     --ignore-eos >"$out/drain.txt" 2>&1 &
-  client=$!
+  clients=($!)
+  "$bin/tamis" generate --target 127.0.0.1:50066 --prompt "Another one:" --max-tokens "$length" \
+    --ignore-eos --json >"$out/drain.json" 2>&1 &
+  clients+=($!)
   for _ in $(seq 300); do [ -s "$out/drain.txt" ] && break; sleep 0.1; done
-  any_alive "$client" || fail "the client does not stream"
+  any_alive "${clients[0]}" || fail "the client does not stream"
   start=$(now_ms)
   kill -USR1 "$server"
-  for _ in $(seq 400); do any_alive "$server" "$client" || break; sleep 0.1; done
-  wait "$client" || fail "the client of a drained server: $(tail -n 1 "$out/drain.txt")"
-  kill "$server" 2>/dev/null
+  for _ in $(seq 400); do any_alive "$server" "${clients[@]}" || break; sleep 0.1; done
+  kill -KILL "$server" "${clients[@]}" 2>/dev/null
+  wait "${clients[0]}" || fail "the client of a drained server: $(tail -n 1 "$out/drain.txt")"
+  wait "${clients[1]}"
+  grep -q "\"completion_tokens\": *$length" "$out/drain.json" ||
+    fail "a drained server's answer is not whole: $(tail -c 200 "$out/drain.json")"
   wait "$server"
   code=$?
   echo "drain: mpirun exit $code after $(($(now_ms) - start)) ms"

@@ -69,7 +69,7 @@ inline KvRows RowsOf(const KvPages& pages) {
 
 // Attention partials are formed over chunks of this many tokens, counted along the attended
 // sequence, and combined in ascending order. Part of the numeric contract, not a tuning knob. On
-// GPUs chunks are half, once, twice or four times as long, by the row's own length.
+// GPUs chunks are half, once, twice or four times as long, by the row's own length and the heads.
 constexpr int64_t kAttentionChunkTokens = 512;
 
 // One query token per sequence (decoding). Captured graphs keep the addresses; the contents

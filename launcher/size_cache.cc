@@ -110,8 +110,8 @@ absl::StatusOr<SchedulerConfig> SizeCache(const ServeConfig& config, const RankM
   const int64_t bytes = default_bytes.For(scheduler, scheduler.max_model_len);
   const bool by_default = request.num_blocks == 0 && request.kv_bytes == 0;
   const bool enough = !by_default || bytes >= block_bytes;
-  TAMIS_RETURN_IF_ERROR(AgreeOnStatus(
-      control, enough ? absl::OkStatus() : default_bytes.TooLittle(scheduler)));
+  TAMIS_RETURN_IF_ERROR(
+      AgreeOnStatus(control, enough ? absl::OkStatus() : default_bytes.TooLittle(scheduler)));
   int64_t wanted = NumBlocksWanted(scheduler, request, bytes, bytes_per_block);
   // CPU ranks have room for one sequence whatever its length; a GPU's memory ends.
   if (by_default && device.kind == DeviceKind::kCuda) {
@@ -137,10 +137,9 @@ absl::Status CheckMemory(const World& world, Control& control, const ChosenDevic
       "the KV cache, --max-num-batched-tokens, --max-num-seqs and --max-model-len decide how much";
   absl::Status status;
   if (needed > present) {
-    status = absl::ResourceExhaustedError(
-        absl::StrCat("the ranks of host ", world.host, " need ", needed >> 20,
-                     " MiB together, and it has ", present >> 20, " MiB of memory; ",
-                     what_decides));
+    status = absl::ResourceExhaustedError(absl::StrCat(
+        "the ranks of host ", world.host, " need ", needed >> 20, " MiB together, and it has ",
+        present >> 20, " MiB of memory; ", what_decides));
   }
   if (device.kind == DeviceKind::kCuda) {
     const size_t free = CudaMemory().free / static_cast<size_t>(device.num_ranks);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Combines a row's partials: chunk c goes to way c % kWays, each way adds its chunks in ascending
 // order, the ways are added in ascending order: an order that depends on nothing but the row's own
-// length.
+// length and the rank's heads.
 // Also where partials get their space.
 #include <algorithm>
 

@@ -66,9 +66,10 @@ void LaunchFewRows(const FewRowsParams& p, const Stream& stream) {
 // In several waves, blocks that start together had better not read the same activations.
 constexpr int kStagger = 5;
 
-// How tiles are laid out over the multiprocessors; from the product's shape alone. `deep`: all
-// blocks run at once, one per multiprocessor, with a ring of 120 KB. Else there are several waves
-// of blocks, and two per multiprocessor, of 60 KB, so that one reads while another begins or ends.
+// How tiles are laid out over the multiprocessors; from the product's shape and the device. `deep`:
+// all blocks run at once, one per multiprocessor, with a ring of 120 KB. Else there are several
+// waves of blocks, and two per multiprocessor, of 60 KB, so that one reads while another begins or
+// ends.
 struct Division {
   bool deep;
   int shares;

@@ -35,7 +35,7 @@ struct BlockShape {
   using Weights = uint4[kFlight][kRowTiles];
 };
 
-// Tiles of the wider shape, with one turn in flight: 3, or 4 (registers allow no more).
+// Tiles of the wider shape, with one turn in flight. More would fill fewer multiprocessors.
 constexpr int kWideTiles = 3;
 
 // Of the weights of all blocks that start at once, into the L2 before the predecessor is done.

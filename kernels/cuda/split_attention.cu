@@ -53,7 +53,7 @@ __device__ void WritePartial(const SplitParams& p, const Work& work, const float
 }
 
 // Stores every head's logits of the tile, whole sectors at a time: after the last token of a row
-// one more may be written, which nobody reads.
+// one more may be written, which nobody uses.
 template <int kHalves>
 __device__ void WriteLogits(const SplitParams& p, const float (&logits)[2][4], int64_t first_row,
                             int64_t position, int tokens, int heads) {
@@ -215,7 +215,10 @@ void LaunchSplit(const SplitParams& p, const Stream& stream) {
   const int64_t resident =
       int64_t{per_multiprocessor} * DeviceAttribute(cudaDevAttrMultiProcessorCount);
   Grid grid(static_cast<unsigned>(std::min(items, resident)), kThreads, bytes);
-  grid.shared_memory_percent = 100;  // rings take it all; with less, fewer blocks would be resident
+  // With the common share of a multiprocessor's memory fewer blocks would be resident.
+  const int64_t wanted = per_multiprocessor * static_cast<int64_t>(bytes);
+  const int64_t all = DeviceAttribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor);
+  if (wanted * 100 > all * kSharedMemoryPercent) grid.shared_memory_percent = 100;
   Launch(kernel, grid, stream, p);
 }
 

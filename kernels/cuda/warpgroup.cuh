@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hopper's own instructions (sm_90a): products of a warpgroup (four warps) whose operands lie in
-// shared memory, copies of boxes by the copy engine, and the barriers in shared memory that both
-// are waited for with.
+// shared memory, copies of boxes by the copy engine, the barriers in shared memory that both are
+// waited for with, and clusters of blocks that write into each other's shared memory.
 //
 // Tiles in shared memory are rows of 128 bytes (64 16-bit elements), whose 16-byte pieces are
 // permuted within groups of 8 rows ("128B swizzle"): the copy engine writes and the tensor cores

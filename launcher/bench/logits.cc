@@ -91,8 +91,7 @@ class LogitsRun {
         out_(out),
         stream_(rank.device.kind == DeviceKind::kCuda ? Stream::Cuda() : Stream::Cpu()) {
     const SchedulerConfig& limits = rank.scheduler;
-    const int64_t blocks =
-        (limits.max_model_len + limits.block_tokens - 1) / limits.block_tokens;
+    const int64_t blocks = (limits.max_model_len + limits.block_tokens - 1) / limits.block_tokens;
     for (int64_t slot = 0; slot < static_cast<int64_t>(sequences.size()); ++slot) {
       plan_.grants.push_back({static_cast<int32_t>(slot), static_cast<int32_t>(blocks)});
       for (int64_t i = 0; i < blocks; ++i) {
@@ -180,9 +179,9 @@ absl::Status Lead(const LogitsFlags& flags, const Sequences& sequences, Control&
     return absl::UnavailableError(absl::StrCat("--out: cannot write ", flags.out_path));
   }
   std::cout << run.num_rows() << " rows of " << rank.model.vocab_size << " logits from "
-            << control.size() << " rank(s), " << rank.device.name << ", "
-            << DTypeName(rank.dtype) << "; " << rank.worker->num_graph_steps() << " of "
-            << flags.decode_tokens << " decoding steps as CUDA graphs" << std::endl;
+            << control.size() << " rank(s), " << rank.device.name << ", " << DTypeName(rank.dtype)
+            << "; " << rank.worker->num_graph_steps() << " of " << flags.decode_tokens
+            << " decoding steps as CUDA graphs" << std::endl;
   return absl::OkStatus();
 }
 
@@ -192,9 +191,8 @@ absl::Status RunRank(const LogitsFlags& flags, const ServeConfig& config, const 
   Group group = env.initialised() ? MakeMpiGroup(env) : MakeSelfGroup();
   group.control->set_timeout(
       std::chrono::milliseconds(static_cast<int64_t>(config.timeouts.startup_s * 1000)));
-  TAMIS_ASSIGN_OR_RETURN(
-      LoadedRank rank,
-      LoadRank(Fit(config, sequences, flags, device.kind), env.world(), group));
+  TAMIS_ASSIGN_OR_RETURN(LoadedRank rank,
+                         LoadRank(Fit(config, sequences, flags, device.kind), env.world(), group));
   TAMIS_RETURN_IF_ERROR(CheckIds(sequences, rank.model.vocab_size));
   if (env.world().rank == 0) return Lead(flags, sequences, *group.control, rank);
   FollowLeader(*group.control, *rank.worker);

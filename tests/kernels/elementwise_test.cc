@@ -78,6 +78,21 @@ TEST_P(ElementwiseTest, SiluMul) {
   }
 }
 
+TEST_P(ElementwiseTest, MatMulSiluMulIsTheTwoOps) {
+  constexpr int64_t kTokens = 3, kInner = 24, kWidth = 19;
+  const TestTensor a = TestTensor::Random({kTokens, kInner}, GetParam(), random_);
+  const TestTensor weight = TestTensor::Random({2 * kWidth, kInner}, GetParam(), random_);
+  const TestTensor product({kTokens, 2 * kWidth}, GetParam());
+  const TestTensor work({kTokens, 2 * kWidth}, GetParam());
+  const TestTensor expected({kTokens, kWidth}, GetParam());
+  const TestTensor out({kTokens, kWidth}, GetParam());
+  Scratch scratch = TestScratch();
+  ops::MatMul(product, a, weight, scratch, cpu_);
+  ops::SiluMul(expected, product, cpu_);
+  ops::MatMulSiluMul(out, work, a, weight, scratch, cpu_);
+  EXPECT_EQ(out.ToVector(), expected.ToVector());
+}
+
 TEST(SiluMulTest, FarFromZeroItIsTheGateOrNothing) {
   const TestTensor gate_up =
       TestTensor::Floats({1, 6}, DType::kF32, {100.0f, -100.0f, -3e38f, 2.0f, 2.0f, 2.0f});

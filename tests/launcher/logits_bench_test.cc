@@ -67,9 +67,9 @@ class LogitsBenchTest : public ::testing::Test {
 
 TEST_F(LogitsBenchTest, PrefillAndDecodingSayTheSame) {
   constexpr size_t kStep = 2 * kVocab;
-  const std::vector<float> decoded = Run(1, 11);     // positions 0 to 11
-  const std::vector<float> prefilled = Run(4, 0);    // 3, 7, 11
-  const std::vector<float> both = Run(7, 2);         // 6, 9, 10, 11
+  const std::vector<float> decoded = Run(1, 11);   // positions 0 to 11
+  const std::vector<float> prefilled = Run(4, 0);  // 3, 7, 11
+  const std::vector<float> both = Run(7, 2);       // 6, 9, 10, 11
   ASSERT_EQ(decoded.size(), 12 * kStep);
   ASSERT_EQ(prefilled.size(), 3 * kStep);
   ASSERT_EQ(both.size(), 4 * kStep);
