@@ -57,13 +57,14 @@ part_collectives() {
 smollm2() { model=${MODEL:-$("$root/scripts/fetch-model")}; }
 
 serve() {  # PORT RANKS MODEL GPU_MEMORY [FLAGS]; the server's pid in $server
-  local port=$1 on=$2 served=$3 memory=(--dtype bfloat16 --gpu-memory-utilization "$4")
+  local port=$1 on=$2 served=$3 memory=(--dtype bfloat16 --gpu-memory-utilization "$4") end
   [ "$device" != cpu ] || memory=()
   shift 4
   mpirun -n "$on" "$bin/tamis" serve --model "$served" --port "$port" --device "$device" \
     "${memory[@]}" --max-num-seqs 16 "$@" >"$out/serve$port.log" 2>&1 &
   server=$!
-  for _ in $(seq 240); do
+  end=$((SECONDS + 120))
+  while [ "$SECONDS" -lt "$end" ]; do
     timeout 20 "$bin/tamis" generate --target "127.0.0.1:$port" --prompt a --max-tokens 1 \
       &>/dev/null && return
     kill -0 "$server" 2>/dev/null || break
@@ -89,8 +90,8 @@ part_agreement() {
   pids+=("$server")
   serve 50062 "$ranks" "$model" 0.6 || { stop "${pids[@]}"; return 1; }
   pids+=("$server")
-  timeout 900 "$python" "$root/bench/split_agreement.py" "$bin/tamis" "$model" 127.0.0.1:50061 127.0.0.1:50062 \
-    2>&1 | tee "$out/agreement.txt"
+  timeout 900 "$python" "$root/bench/split_agreement.py" "$bin/tamis" "$model" \
+    127.0.0.1:50061 127.0.0.1:50062 2>&1 | tee "$out/agreement.txt"
   [ "${PIPESTATUS[0]}" -eq 0 ] || fail agreement
   stop "${pids[@]}"
 }

@@ -215,10 +215,8 @@ void LaunchSplit(const SplitParams& p, const Stream& stream) {
   const int64_t resident =
       int64_t{per_multiprocessor} * DeviceAttribute(cudaDevAttrMultiProcessorCount);
   Grid grid(static_cast<unsigned>(std::min(items, resident)), kThreads, bytes);
-  // With the common share of a multiprocessor's memory fewer blocks would be resident.
-  const int64_t wanted = per_multiprocessor * static_cast<int64_t>(bytes);
-  const int64_t all = DeviceAttribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor);
-  if (wanted * 100 > all * kSharedMemoryPercent) grid.shared_memory_percent = 100;
+  // With the common share fewer blocks would be resident. Small heads would do with it.
+  grid.shared_memory_percent = 100;
   Launch(kernel, grid, stream, p);
 }
 

@@ -186,6 +186,10 @@ absl::Status Lead(const LogitsFlags& flags, const Sequences& sequences, Control&
 }
 
 absl::Status RunRank(const LogitsFlags& flags, const ServeConfig& config, const MpiEnv& env) {
+  if (config.selection.enabled()) {
+    return absl::InvalidArgumentError(
+        "--selection-filter-layers: everything is decoded densely here; leave it out");
+  }
   TAMIS_ASSIGN_OR_RETURN(const Sequences sequences, ReadSequences(flags));
   TAMIS_ASSIGN_OR_RETURN(const ChosenDevice device, ChooseDevice(config, env.world()));
   Group group = env.initialised() ? MakeMpiGroup(env) : MakeSelfGroup();

@@ -99,6 +99,9 @@ TEST_F(LogitsBenchTest, RefusesWhatDoesNotFit) {
   EXPECT_THAT(Refusal(), HasSubstr("more than --decode-tokens (1)"));
   flags_.tokens_path = folder_ / "absent";
   EXPECT_THAT(Refusal(), HasSubstr("absent cannot be read"));
+  flags_.serve.values["selection-filter-layers"] = "1";
+  flags_.serve.values["num-selected-tokens"] = "100";
+  EXPECT_THAT(Refusal(), HasSubstr("--selection-filter-layers: everything is decoded densely"));
 }
 
 }  // namespace
