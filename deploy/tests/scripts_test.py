@@ -4,6 +4,7 @@
 call; and the chart's README against its schema. cluster_test.py runs the entry scripts for real."""
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ import time
 import unittest
 
 import charts
-from netpods import why_not
+from netpods import wait_for, why_not
 
 LIBEXEC = charts.HERE.parent / "image" / "libexec"
 
@@ -59,8 +60,10 @@ class Entry(unittest.TestCase):
                 program(folder, name, f'echo {name} "$@"; env | grep _MCA_ | sort\n')
             program(folder, "getent", 'echo "192.0.2.10 STREAM $2"\n')
             program(folder, "uname", "echo pod-0\n")
+            # In place of the worker's attempt to reach the leader's gate: refused twice, then open.
+            program(folder, "timeout", f'echo >>{folder}/tries "$@"; (($(wc -l <{folder}/tries) > 2))\n')
             # Nothing else on PATH may bring the other version's daemon.
-            for name in ["bash", "head", "cut", "sleep", "dirname", "grep", "sort", "env"]:
+            for name in ["bash", "head", "cut", "sleep", "dirname", "grep", "sort", "env", "wc"]:
                 os.symlink(f"/usr/bin/{name}", pathlib.Path(folder) / name)
             first = ["/usr/bin/unshare", "--pid", "--fork"] if as_first else []
             return subprocess.run([*first, *arguments], env={"PATH": folder, **environment}, capture_output=True,
@@ -82,8 +85,8 @@ class Entry(unittest.TestCase):
         self.assertIn("PRTE_MCA_oob_tcp_keepalive_probes=3", text)
 
     def test_leader(self):
-        for daemon, agent in [("orted", "--mca plm_rsh_agent /bin/true"),
-                              ("prted", "--prtemca plm_ssh_agent /bin/true")]:
+        for daemon, agent in [("orted", f"--mca plm_rsh_agent {LIBEXEC}/gate 7101"),
+                              ("prted", f"--prtemca plm_ssh_agent {LIBEXEC}/gate 7101")]:
             with self.subTest(daemon=daemon):
                 text = self.run_script([LIBEXEC / "leader", "8", "tamis", "serve"], daemon,
                                        {**self.GROUP, "LWS_GROUP_SIZE": "3", "LWS_WORKER_INDEX": "0"}).stdout
@@ -98,10 +101,39 @@ class Entry(unittest.TestCase):
             found = self.run_script([LIBEXEC / "worker"], "orted", {**self.GROUP, **change})
             self.assertEqual(found.returncode, 1)
             self.assertIn(says, found.stderr)
+        found = self.run_script([LIBEXEC / "worker"], "orted", {**self.GROUP, "TAMIS_STARTUP_TIMEOUT": "1"})
+        self.assertEqual(found.returncode, 1)
+        self.assertIn("pod-0.pod-0.llm (192.0.2.10) does not open port 7101, after 1 s", found.stderr)
         found = self.run_script([LIBEXEC / "worker"], "orted", self.GROUP, as_first=False)
         self.assertIn("must be process 1", found.stderr)
         found = self.run_script([LIBEXEC / "worker"], "neither", self.GROUP)
         self.assertIn("no Open MPI here", found.stderr)
+
+
+class Gate(unittest.TestCase):
+    """What mpirun starts once per host."""
+
+    def test_open_from_the_first_host_until_its_parent_ends(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
+        gate = f"{LIBEXEC}/gate {port}"
+        with subprocess.Popen(["bash", "-c", f"{gate} pod-0-1 orted & read -r; {gate} pod-0-2 orted && echo open; read -r"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mpirun:
+            wait_for(lambda: self.is_open(port), 10, "the gate of the first host")
+            mpirun.stdin.write("\n")
+            mpirun.stdin.flush()
+            self.assertEqual(mpirun.stdout.readline(), "open\n", "the second host's finds it open")
+            self.assertTrue(self.is_open(port))
+        wait_for(lambda: not self.is_open(port), 10, "the gate's end with mpirun's")
+
+    def is_open(self, port):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
 
 class Download(unittest.TestCase):

@@ -122,6 +122,9 @@ spec:
         {{- end }}
         {{- if ne .role "single" }}
         - {name: boot, containerPort: {{ $v.multinode.bootPort }}}
+        {{- if not $worker }}
+        - {name: gate, containerPort: {{ add $v.multinode.bootPort 1 }}}
+        {{- end }}
         {{- end }}
       {{- include "tamis.probes" . | nindent 6 }}
       resources: {{- include "tamis.resources" $root | nindent 8 }}

@@ -33,6 +33,14 @@
 {{- if and (include "tamis.isLws" .) $v.multinode.requireApi (not (.Capabilities.APIVersions.Has "leaderworkerset.x-k8s.io/v1")) -}}
 {{- fail "multinode.enabled needs LeaderWorkerSet >= 0.9 in the cluster (leaderworkerset.x-k8s.io/v1); install it, or set multinode.requireApi to false to render without a cluster" -}}
 {{- end -}}
+{{- $ports := list (int $v.server.grpcPort) (int $v.server.metricsPort) -}}
+{{- if eq (index $ports 0) (index $ports 1) -}}
+{{- fail (printf "server.metricsPort is %d, which is server.grpcPort" (index $ports 1)) -}}
+{{- end -}}
+{{- $boot := int $v.multinode.bootPort -}}
+{{- if and (include "tamis.isLws" .) (or (has $boot $ports) (has (add1 $boot | int) $ports)) -}}
+{{- fail (printf "multinode.bootPort is %d: it and the next port must not be server.grpcPort or server.metricsPort" $boot) -}}
+{{- end -}}
 {{- $m := $v.model -}}
 {{- if and (eq $m.source "pvc") (not $m.pvc.existingClaim) -}}
 {{- fail "model.pvc.existingClaim is empty: model.source pvc needs the claim that holds the weights" -}}
