@@ -58,7 +58,7 @@ class Experiment::Stepper {
       probe_.emplace(lab, pool, layout, variant.policy, rows_max);
     }
   }
-  DecodeResult Step(std::span<const DecodeRow> rows) {
+  DecodeResult Step(std::span<const LabDecodeRow> rows) {
     if (probe_) return probe_->Step(rows);
     decoder_->Launch(rows);
     return decoder_->Wait();
@@ -102,8 +102,8 @@ void Experiment::Tick() {
   if (progress_) progress_(steps_done_);
 }
 
-std::vector<DecodeRow> Experiment::NextRows(std::vector<Row*>& rows, bool figures) {
-  std::vector<DecodeRow> next;
+std::vector<LabDecodeRow> Experiment::NextRows(std::vector<Row*>& rows, bool figures) {
+  std::vector<LabDecodeRow> next;
   for (Row* row : rows) {
     const int64_t num_tokens = row->sequence.num_cached + 1;
     const SelectionPlan plan = PlanOf(*row->variant, num_tokens, row->text->begin + 1);
@@ -143,7 +143,7 @@ void Experiment::RunDense(std::vector<Case>& cases) {
     }
     for (size_t step = 0;; ++step) {
       std::vector<size_t> active;
-      std::vector<DecodeRow> rows;
+      std::vector<LabDecodeRow> rows;
       for (size_t i = first; i < first + count; ++i) {
         if (step >= cases[i].inputs.size()) continue;
         active.push_back(i);
@@ -220,7 +220,7 @@ void Experiment::RunProbed(Piece& piece, int64_t num_steps, bool figures) {
     rows.push_back(&row);
   }
   for (int64_t step = 0; step < watched; ++step) {
-    std::vector<DecodeRow> next;
+    std::vector<LabDecodeRow> next;
     for (Row* row : rows) {
       next.push_back({&row->sequence, row->text->before[static_cast<size_t>(step)]});
     }
@@ -248,7 +248,7 @@ void Experiment::RunProbed(Piece& piece, int64_t num_steps, bool figures) {
 // Greedy continuations of each row, up to an end-of-sequence token.
 std::vector<std::vector<int32_t>> Experiment::RunFree(Piece& piece) {
   Stepper stepper(lab_, pool_, piece.layout, static_cast<int64_t>(piece.rows.size()));
-  std::vector<DecodeRow> next;
+  std::vector<LabDecodeRow> next;
   for (Row& row : piece.rows) {
     row.sequence = lab_.Fork(*row.text->prefix, row.text->begin - Watched(piece, row));
   }

@@ -96,7 +96,7 @@ class Experiment {
   void RunProbed(Piece& piece, int64_t num_steps, bool figures);
   std::vector<std::vector<int32_t>> RunFree(Piece& piece);
   void Digest(std::vector<Row*>& rows, const DecodeResult& result);
-  std::vector<DecodeRow> NextRows(std::vector<Row*>& rows, bool figures);
+  std::vector<LabDecodeRow> NextRows(std::vector<Row*>& rows, bool figures);
   void Tick();
 
   Lab& lab_;

@@ -100,7 +100,7 @@ LayerSimilarity MeasureSimilarity(Lab& lab, ThreadPool& pool, const SelectionCon
       sequences.push_back(lab.Fork(*cases[first + i].prefix, cases[first + i].begin));
     }
     for (int64_t step = 0; step < num_steps; ++step) {
-      std::vector<DecodeRow> rows;
+      std::vector<LabDecodeRow> rows;
       plans.clear();
       for (size_t i = 0; i < count; ++i) {
         const Case& text = cases[first + i];

@@ -47,9 +47,9 @@ LlamaContext LabDecoder::context() {
           &layers_,           observer_ ? &observer_ : nullptr};
 }
 
-void LabDecoder::Build(std::span<const DecodeRow> rows) {
+void LabDecoder::Build(std::span<const LabDecodeRow> rows) {
   step_.Clear();
-  for (const DecodeRow& row : rows) {
+  for (const LabDecodeRow& row : rows) {
     LabSequence& sequence = *row.sequence;
     lab_.Reserve(sequence, sequence.num_cached + 1);
     step_.logit_rows.push_back(static_cast<int32_t>(step_.token_ids.size()));
@@ -67,7 +67,7 @@ void LabDecoder::Build(std::span<const DecodeRow> rows) {
   step_.seed.assign(rows.size(), 0);
 }
 
-void LabDecoder::Launch(std::span<const DecodeRow> rows) {
+void LabDecoder::Launch(std::span<const LabDecodeRow> rows) {
   Build(rows);
   const Stream& stream = lab_.stream();
   current_ = &inputs_.Upload(step_, stream);

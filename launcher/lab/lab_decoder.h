@@ -11,7 +11,7 @@
 
 namespace tamis {
 
-struct DecodeRow {
+struct LabDecodeRow {
   LabSequence* sequence = nullptr;
   int32_t token = 0;        // the next one
   SelectionPlan plan = {};  // default: dense
@@ -37,7 +37,7 @@ class LabDecoder {
              SelectionObserver observer = nullptr);
 
   // Appends each row's token to its sequence and computes what comes next.
-  void Launch(std::span<const DecodeRow> rows);
+  void Launch(std::span<const LabDecodeRow> rows);
   DecodeResult Wait();
 
   // For observers, during Launch.
@@ -45,7 +45,7 @@ class LabDecoder {
   const StepInputs& inputs() const { return *current_; }
 
  private:
-  void Build(std::span<const DecodeRow> rows);
+  void Build(std::span<const LabDecodeRow> rows);
 
   Lab& lab_;
   SelectionLayers layers_;

@@ -87,12 +87,12 @@ TensorView LabProbe::PlanColumn(int64_t index) const {
   return plan_buffer_.View({rows}, DType::kI32, static_cast<size_t>(index * rows) * 4);
 }
 
-void LabProbe::PutPlans(std::span<const DecodeRow> rows) {
+void LabProbe::PutPlans(std::span<const LabDecodeRow> rows) {
   plans_.clear();
   lens_.clear();
   std::vector<int32_t> columns;
   k_ = 1;
-  for (const DecodeRow& row : rows) {
+  for (const LabDecodeRow& row : rows) {
     plans_.push_back(row.plan);
     lens_.push_back(static_cast<int32_t>(row.sequence->num_cached + 1));
     k_ = std::max<int64_t>(k_, row.plan.k);
@@ -116,12 +116,12 @@ void LabProbe::PutPlans(std::span<const DecodeRow> rows) {
   selected_.host_count.assign(static_cast<size_t>(count), 0);
 }
 
-DecodeResult LabProbe::Step(std::span<const DecodeRow> rows) {
+DecodeResult LabProbe::Step(std::span<const LabDecodeRow> rows) {
   PutPlans(rows);
   recall_.assign(rows.size() * roles_.size(), 1.0);
   // The forward pass itself scores everything and selects one token, which nobody attends to.
-  std::vector<DecodeRow> measuring(rows.begin(), rows.end());
-  for (DecodeRow& row : measuring) {
+  std::vector<LabDecodeRow> measuring(rows.begin(), rows.end());
+  for (LabDecodeRow& row : measuring) {
     const auto n = static_cast<int32_t>(row.sequence->num_cached + 1);
     row.plan = {0, n, 1, 0, 0};
   }

@@ -44,7 +44,7 @@ class LabProbe {
            int64_t rows_max, ProbeObserver observer = nullptr);
 
   // One step; rows keep their order and number, as heavy hitters are per row.
-  DecodeResult Step(std::span<const DecodeRow> rows);
+  DecodeResult Step(std::span<const LabDecodeRow> rows);
 
   // Of the last step: the part of a layer's attention mass that the attended tokens hold, mean over
   // heads; 1 at layers that attend to everything.
@@ -63,7 +63,7 @@ class LabProbe {
 
   void See(const FilterOutcome& outcome);
   void FetchMass(const FilterOutcome& outcome);
-  void PutPlans(std::span<const DecodeRow> rows);
+  void PutPlans(std::span<const LabDecodeRow> rows);
   void SelectByFilter(const FilterOutcome& outcome);
   void SelectByMass(int64_t layer_idx);
   void SelectRow(int64_t layer_idx, int64_t s);

@@ -70,7 +70,7 @@ TEST(LabTest, ForkedDecodingContinuesItsTextAndLeavesItAlone) {
     LabSequence same = lab->Fork(whole, 37);
     LabSequence other = lab->Fork(whole, 37);
     for (size_t i = 37; i < 60; ++i) {
-      const std::vector<DecodeRow> rows = {{&same, tokens[i]}, {&other, (tokens[i] + 7) % 50}};
+      const std::vector<LabDecodeRow> rows = {{&same, tokens[i]}, {&other, (tokens[i] + 7) % 50}};
       decoder.Launch(rows);
       const DecodeResult result = decoder.Wait();
       if (i + 1 < 60) continue;
@@ -87,7 +87,7 @@ TEST(LabTest, ForkedDecodingContinuesItsTextAndLeavesItAlone) {
   LabDecoder alone(*fresh, LabLayers({}, kLayers), 1, true);
   LabSequence sequence;
   for (const int32_t token : tokens) {
-    const DecodeRow row{&sequence, token};
+    const LabDecodeRow row{&sequence, token};
     alone.Launch({&row, 1});
     if (&token == &tokens.back()) {
       EXPECT_LT(MaxDifference(alone.Wait().row(0, kVocab), first), 1e-4);
@@ -112,7 +112,7 @@ TEST(LabTest, ProbedStepsEqualTheServedForwardPass) {
       std::vector<LabSequence> forks;
       for (int i = 0; i < 4; ++i) forks.push_back(lab->Fork(text.sequence, 70 - (i % 2) * 13));
       for (int step = 0; step < 10; ++step) {
-        std::vector<DecodeRow> rows[2];
+        std::vector<LabDecodeRow> rows[2];
         for (size_t i = 0; i < 4; ++i) {
           const SelectionPlan plan =
               PlanOf(VariantOf(config), forks[i].num_cached + 1, forks[i].num_cached);
@@ -143,7 +143,7 @@ TEST(LabTest, NoSetOfItsSizeHoldsMoreThanTheOracles) {
                                     AttendPolicy::kHeavyHitters}) {
     LabProbe probe(*lab, pool, config, policy, 1);
     LabSequence fork = lab->Fork(text.sequence, 70);
-    const DecodeRow row{&fork, 1, PlanOf(variant, 71, 70)};
+    const LabDecodeRow row{&fork, 1, PlanOf(variant, 71, 70)};
     probe.Step({&row, 1});
     // The first sparse layer, where all have the same queries.
     held[static_cast<size_t>(policy)] = probe.recall(0, 1);
@@ -164,12 +164,12 @@ TEST(LabTest, HeavyHittersNeverComeBack) {
   LabSequence b = lab->Fork(text.sequence, 70);
   // Half of the context, but for one probe only after it has lived on 15 %.
   const Variant little = VariantOf(Selection(0.15)), half = VariantOf(Selection(0.5));
-  const DecodeRow row_a{&a, 1, PlanOf(little, 71, 70)};
-  const DecodeRow row_b{&b, 1, PlanOf(half, 71, 70)};
+  const LabDecodeRow row_a{&a, 1, PlanOf(little, 71, 70)};
+  const LabDecodeRow row_b{&b, 1, PlanOf(half, 71, 70)};
   small.Step({&row_a, 1});
   large.Step({&row_b, 1});
-  const DecodeRow next_a{&a, 2, PlanOf(half, 72, 70)};
-  const DecodeRow next_b{&b, 2, PlanOf(half, 72, 70)};
+  const LabDecodeRow next_a{&a, 2, PlanOf(half, 72, 70)};
+  const LabDecodeRow next_b{&b, 2, PlanOf(half, 72, 70)};
   small.Step({&next_a, 1});
   large.Step({&next_b, 1});
   EXPECT_GT(large.recall(0, 1), 0.45);
