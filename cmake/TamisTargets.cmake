@@ -3,11 +3,19 @@
 set(TAMIS_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wold-style-cast
     -Woverloaded-virtual -Wimplicit-fallthrough -Werror)
 
+# GCC takes a type of an unnamed namespace within a class for one of a header when the source is
+# included into another, as here.
+set(TAMIS_UNITY_WARNINGS)
+if(TAMIS_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  set(TAMIS_UNITY_WARNINGS -Wno-subobject-linkage)
+endif()
+
 # Flags of every target of ours. `-ffp-contract=off`: a fused multiply-add where the compiler likes
 # one would let two loops that compute the same thing differ in their last bit.
 function(tamis_options target)
   target_compile_options(${target} PRIVATE
-    $<$<COMPILE_LANGUAGE:CXX>:${TAMIS_WARNINGS} -ffp-contract=off>)
+    $<$<COMPILE_LANGUAGE:CXX>:${TAMIS_WARNINGS} ${TAMIS_UNITY_WARNINGS} -ffp-contract=off>)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${TAMIS_UNITY})
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
   if(TAMIS_SANITIZE)
     target_compile_options(${target} PRIVATE
@@ -46,9 +54,9 @@ function(tamis_gtest_headers)
 endfunction()
 
 # tamis_test(NAME SOURCES a_test.cc ... LIBS ... [LABEL unit|mpi|gpu|e2e] [RANKS n...] [TIMEOUT s])
-# Always a timeout: a failed assertion on one rank strands the others. With RANKS the sources get
-# the MPI main of tests/support and run under mpirun. The target tamis_tests_LABEL builds all tests
-# of that label.
+# Always a timeout: a failed assertion on one rank strands the others; tests that may take long start
+# first. With RANKS the sources get the MPI main of tests/support and run under mpirun. The target
+# tamis_tests_LABEL builds all tests of that label.
 function(tamis_test name)
   cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LIBS;RANKS" ${ARGN})
   if(NOT ARG_LABEL)
@@ -80,10 +88,11 @@ function(tamis_test name)
         COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none
                 --mca mpi_yield_when_idle 1 -n ${ranks} $<TARGET_FILE:${name}>)
       set_tests_properties(${name}_${ranks} PROPERTIES
-        LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} PROCESSORS 2)
+        LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} COST ${ARG_TIMEOUT} PROCESSORS 2)
     endforeach()
   else()
     add_test(NAME ${name} COMMAND ${name})
-    set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+    set_tests_properties(${name} PROPERTIES
+      LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} COST ${ARG_TIMEOUT})
   endif()
 endfunction()

@@ -9,14 +9,14 @@
 namespace tamis {
 namespace {
 
-constexpr size_t kChunkBytes = size_t{1} << 20;
+constexpr size_t kStagedChunkBytes = size_t{1} << 20;
 
 class StagedCollectives final : public Collectives {
  public:
   explicit StagedCollectives(Collectives& host)
       : host_(host),
-        mine_(MemoryKind::kPinned, kChunkBytes, "staged collectives"),
-        all_(MemoryKind::kPinned, kChunkBytes * static_cast<size_t>(host.size()),
+        mine_(MemoryKind::kPinned, kStagedChunkBytes, "staged collectives"),
+        all_(MemoryKind::kPinned, kStagedChunkBytes * static_cast<size_t>(host.size()),
              "staged collectives") {}
 
   int rank() const override { return host_.rank(); }
@@ -26,7 +26,7 @@ class StagedCollectives final : public Collectives {
   void AllReduce(TensorView x, ReduceOp op, const Stream& stream) override {
     CheckReducible(x, x.device);
     const auto item_bytes = static_cast<int64_t>(DTypeBytes(x.dtype));
-    const int64_t chunk_items = static_cast<int64_t>(kChunkBytes) / item_bytes;
+    const int64_t chunk_items = static_cast<int64_t>(kStagedChunkBytes) / item_bytes;
     for (int64_t begin = 0; begin < x.elements(); begin += chunk_items) {
       const int64_t count = std::min(chunk_items, x.elements() - begin);
       std::byte* chunk = static_cast<std::byte*>(x.data) + begin * item_bytes;
@@ -42,7 +42,7 @@ class StagedCollectives final : public Collectives {
   void AllGather(TensorView out, ConstTensorView x, const Stream& stream) override {
     CheckGatherable(out, x, size(), x.device);
     const auto item_bytes = static_cast<int64_t>(DTypeBytes(x.dtype));
-    const int64_t chunk_items = static_cast<int64_t>(kChunkBytes) / item_bytes;
+    const int64_t chunk_items = static_cast<int64_t>(kStagedChunkBytes) / item_bytes;
     for (int64_t begin = 0; begin < x.elements(); begin += chunk_items) {
       const int64_t count = std::min(chunk_items, x.elements() - begin);
       const TensorView staged = mine_.View({count}, x.dtype);
@@ -53,8 +53,7 @@ class StagedCollectives final : public Collectives {
       stream.Synchronize();
       host_.AllGather(gathered, staged, Stream::Cpu());
       for (int r = 0; r < size(); ++r) {
-        std::byte* to =
-            static_cast<std::byte*>(out.data) + (r * x.elements() + begin) * item_bytes;
+        std::byte* to = static_cast<std::byte*>(out.data) + (r * x.elements() + begin) * item_bytes;
         CopyBytes(to, out.device, Rows(gathered, r, 1).data, DeviceKind::kCpu, staged.bytes(),
                   stream);
       }
@@ -65,7 +64,7 @@ class StagedCollectives final : public Collectives {
  private:
   Collectives& host_;
   Buffer mine_;
-  Buffer all_;  // [W, kChunkBytes]
+  Buffer all_;  // [W, kStagedChunkBytes]
 };
 
 }  // namespace

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `tamis bench decode --simulate-rank`: the table of latencies, and that what is counted is what a
 // rank calls.
-#include <fstream>
 #include <string>
 #include <thread>
 
@@ -14,23 +13,18 @@
 #include "parallel/simulated_collectives.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/step_graphs.h"
+#include "tests/support/temp_file.h"
 
 namespace tamis {
 namespace {
 
 using ::testing::HasSubstr;
 
-std::string WriteFile(const std::string& name, const std::string& content) {
-  const std::string path = ::testing::TempDir() + name;
-  std::ofstream(path) << content;
-  return path;
-}
-
 TEST(CollectiveLatenciesTest, LieOnLinesBetweenThePoints) {
   const auto table = CollectiveLatencies::Read(
-      WriteFile("latencies.txt",
-                "# a comment\nall_reduce 8 1000 4  # published\n\nall_reduce 8 3000 8\n"
-                "all_gather 8 64 5\n"));
+      WriteTempFile("latencies.txt",
+                    "# a comment\nall_reduce 8 1000 4  # published\n\nall_reduce 8 3000 8\n"
+                    "all_gather 8 64 5\n"));
   ASSERT_TRUE(table.ok()) << table.status();
   const auto us = [&](const char* name, size_t bytes) {
     return *table->Microseconds(name, 8, bytes);
@@ -49,7 +43,8 @@ TEST(CollectiveLatenciesTest, RefuseWhatIsNoTable) {
   EXPECT_TRUE(absl::IsNotFound(CollectiveLatencies::Read("/nowhere").status()));
   for (const char* bad : {"all_reduce 8 1000", "all_reduce 8 1000 4 5", "all_reduce x 1000 4",
                           "all_reduce 0 1000 4", "all_reduce 8 1000 -4"}) {
-    const auto table = CollectiveLatencies::Read(WriteFile("bad.txt", std::string("# x\n") + bad));
+    const auto table =
+        CollectiveLatencies::Read(WriteTempFile("bad.txt", std::string("# x\n") + bad));
     EXPECT_THAT(table.status().message(), HasSubstr("bad.txt:2: ")) << bad;
   }
 }
@@ -78,7 +73,7 @@ TEST(CollectiveLatenciesTest, TheCommittedTableHasALargeModelsStep) {
 ServeConfig TinyConfig() {
   ServeConfig config;
   config.model.load_format = "dummy";
-  config.model.path = WriteFile("simulate.json", R"({"architectures": ["LlamaForCausalLM"],
+  config.model.path = WriteTempFile("simulate.json", R"({"architectures": ["LlamaForCausalLM"],
     "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "intermediate_size": 128, "vocab_size": 512,
     "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,

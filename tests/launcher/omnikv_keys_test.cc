@@ -4,12 +4,12 @@
 #include "launcher/omnikv_keys.h"
 
 #include <cstdio>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/temp_file.h"
 
 namespace tamis {
 namespace {
@@ -24,9 +24,7 @@ struct Outcome {
 };
 
 Outcome Load(const std::string& content, const NamedValues& flags = {}) {
-  const std::string path = testing::TempDir() + "omnikv.json";
-  std::ofstream(path) << content;
-  const auto values = ReadYaml(path);
+  const auto values = ReadYaml(WriteTempFile("omnikv.json", content));
   EXPECT_TRUE(values.ok()) << values.status();
   Outcome outcome;
   if (values.ok()) outcome.config = MakeServeConfig(*values, flags, &outcome.problems);

@@ -3,26 +3,20 @@
 #include "launcher/serve_config.h"
 
 #include <cstdio>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/support/temp_file.h"
 
 namespace tamis {
 namespace {
 
 const NamedValues kModel = {{"model", "m.gguf"}};
 
-std::string WriteFile(const std::string& name, const std::string& content) {
-  const std::string path = ::testing::TempDir() + name;
-  std::ofstream(path) << content;
-  return path;
-}
-
 TEST(ServeConfig, FlagsWinOverYamlAndBothSpellingsWork) {
   const std::string path =
-      WriteFile("good.yaml", "max_num_seqs: 4  # a comment\nmax-model-len: 128\nport: 1\n");
+      WriteTempFile("good.yaml", "max_num_seqs: 4  # a comment\nmax-model-len: 128\nport: 1\n");
   const auto yaml = ReadYaml(path);
   ASSERT_TRUE(yaml.ok()) << yaml.status();
   std::vector<std::string> problems;
@@ -149,16 +143,16 @@ TEST(ServeConfig, YamlThatIsNoFlatMapIsRefused) {
             absl::StatusCode::kNotFound);
   for (const char* bad : {"- a\n- b\n", "server:\n  port: 1\n", "a: [1\n", "port: [[1, 2]]\n",
                           "port: 1\nport: 2\n", "max-num-seqs: 1\nmax_num_seqs: 2\n", "port:\n"}) {
-    EXPECT_EQ(ReadYaml(WriteFile("bad.yaml", bad)).status().code(),
+    EXPECT_EQ(ReadYaml(WriteTempFile("bad.yaml", bad)).status().code(),
               absl::StatusCode::kInvalidArgument)
         << bad;
   }
-  const auto empty = ReadYaml(WriteFile("empty.yaml", "# nothing\n"));
+  const auto empty = ReadYaml(WriteTempFile("empty.yaml", "# nothing\n"));
   ASSERT_TRUE(empty.ok());
   EXPECT_TRUE(empty->empty());
   // A list is its elements with commas, which is no port.
   std::vector<std::string> problems;
-  MakeServeConfig(*ReadYaml(WriteFile("list.yaml", "port: [1, 2]\n")), kModel, &problems);
+  MakeServeConfig(*ReadYaml(WriteTempFile("list.yaml", "port: [1, 2]\n")), kModel, &problems);
   ASSERT_EQ(problems.size(), 1u);
   EXPECT_EQ(problems[0].rfind("config file: --port: \"1,2\"; allowed", 0), 0u) << problems[0];
 }

@@ -19,7 +19,7 @@ using testing::ElementsAre;
 constexpr uint32_t kTypeF32 = 0;
 constexpr uint32_t kTypeQ8_0 = 8;
 
-absl::StatusOr<GgufFile> Parse(const std::string& bytes) {
+absl::StatusOr<GgufFile> ParseGguf(const std::string& bytes) {
   return GgufFile::Parse(AsBytes(bytes), "a.gguf");
 }
 
@@ -47,7 +47,7 @@ TEST(GgufMetadata, EveryValueTypeIsRead) {
       .Array("none", kGgufString, 0, "")
       .Key("last", kGgufU32, Raw<uint32_t>(9));
   const std::string bytes = builder.Bytes();
-  const auto file = Parse(bytes);
+  const auto file = ParseGguf(bytes);
   ASSERT_OK(file);
   EXPECT_EQ(*file->GetUint("u8"), 200u);
   EXPECT_EQ(*file->GetInt("i8"), -100);
@@ -79,7 +79,7 @@ TEST(GgufMetadata, GettersNameFileKeyAndReason) {
       .Array("wide", kGgufI64, 1, Raw<int64_t>(int64_t{1} << 40))
       .Array("bools", kGgufBool, 1, "x");
   const std::string bytes = builder.Bytes();
-  const auto file = Parse(bytes);
+  const auto file = ParseGguf(bytes);
   ASSERT_OK(file);
   ExpectError(file->GetUint("absent"), StatusCode::kNotFound, {"a.gguf", "\"absent\"", "missing"});
   ExpectError(file->GetUint("text"), StatusCode::kInvalidArgument,
@@ -99,7 +99,7 @@ TEST(GgufTensors, AreFoundWithTheirBytes) {
       .Tensor("q", {32}, kTypeQ8_0, std::string(34, 'x'))
       .Tensor("other", {256}, 12, std::string(144, 'y'));
   const std::string bytes = builder.Bytes();
-  const auto file = Parse(bytes);
+  const auto file = ParseGguf(bytes);
   ASSERT_OK(file);
   ASSERT_EQ(file->tensors().size(), 3u);
   const GgufTensor* a = file->FindTensor("a");
@@ -213,23 +213,23 @@ TEST(GgufErrors, NameFileAndReason) {
   for (const auto& list : {BadHeaders(), BadMetadata(), BadTensors()}) {
     for (const BadFile& bad : list) {
       SCOPED_TRACE(bad.what);
-      ExpectError(Parse(bad.bytes), bad.code, {"a.gguf: ", bad.part});
+      ExpectError(ParseGguf(bad.bytes), bad.code, {"a.gguf: ", bad.part});
     }
   }
 }
 
 TEST(GgufErrors, EveryTruncationIsRefused) {
   const std::string whole = ReadFile(FixturePath("tiny.gguf"));
-  ASSERT_OK(Parse(whole));
+  ASSERT_OK(ParseGguf(whole));
   for (size_t size = 0; size < whole.size(); size = size < 4096 ? size + 1 : size + 997) {
-    EXPECT_FALSE(Parse(whole.substr(0, size)).ok()) << size << " bytes";
+    EXPECT_FALSE(ParseGguf(whole.substr(0, size)).ok()) << size << " bytes";
   }
-  EXPECT_FALSE(Parse(whole.substr(0, whole.size() - 1)).ok());
+  EXPECT_FALSE(ParseGguf(whole.substr(0, whole.size() - 1)).ok());
 }
 
 TEST(GgufErrors, NamesAreEscapedAndCut) {
   const std::string name = "bad\n\x1b[31m" + std::string(1000, 'n');
-  const auto result = Parse(GgufBuilder().Info(name, {0}, kTypeF32, 0).Bytes());
+  const auto result = ParseGguf(GgufBuilder().Info(name, {0}, kTypeF32, 0).Bytes());
   ExpectError(result, StatusCode::kDataLoss, {"bad\\n\\x1b[31m"});
   EXPECT_LT(result.status().message().size(), 300u);
 }

@@ -21,16 +21,16 @@ namespace {
 using absl::StatusCode;
 using testing::ElementsAre;
 
-std::unique_ptr<ModelFiles> Open(const std::string& path, LoadFormat format = LoadFormat::kAuto,
-                                 uint64_t seed = 1) {
+std::unique_ptr<ModelFiles> OpenOk(const std::string& path, LoadFormat format = LoadFormat::kAuto,
+                                   uint64_t seed = 1) {
   auto files = OpenModel(path, format, seed);
   EXPECT_TRUE(files.ok()) << files.status();
   return files.ok() ? *std::move(files) : nullptr;
 }
 
 TEST(LoadModel, ConfigOfBothFormatsIsTheSame) {
-  const auto hf = Open(FixturePath("tiny"));
-  const auto gguf = Open(FixturePath("tiny.gguf"));
+  const auto hf = OpenOk(FixturePath("tiny"));
+  const auto gguf = OpenOk(FixturePath("tiny.gguf"));
   ASSERT_TRUE(hf && gguf);
   for (const ModelFiles* files : {hf.get(), gguf.get()}) {
     const ModelConfig& config = files->config();
@@ -52,8 +52,8 @@ TEST(LoadModel, ConfigOfBothFormatsIsTheSame) {
 }
 
 TEST(LoadModel, BothFormatsLoadToEqualWeights) {
-  const auto hf = Open(FixturePath("tiny"));
-  const auto gguf = Open(FixturePath("tiny.gguf"));
+  const auto hf = OpenOk(FixturePath("tiny"));
+  const auto gguf = OpenOk(FixturePath("tiny.gguf"));
   ASSERT_TRUE(hf && gguf);
   const ModelShard shard = ShardOf(hf->config(), 0, 1);
   // Buffers compare whole: padding is poison in both.
@@ -67,21 +67,21 @@ TEST(LoadModel, BothFormatsLoadToEqualWeights) {
 }
 
 TEST(LoadModel, EveryRankHoldsItsSlicesOfSafetensors) {
-  const auto files = Open(FixturePath("tiny"));
+  const auto files = OpenOk(FixturePath("tiny"));
   ASSERT_TRUE(files);
   ExpectSlicesAt(*files, {1, 2, 3, 4, 5, 6}, DType::kF32);
   ExpectSlicesAt(*files, {3, 4}, DType::kF16);  // copied, not converted
 }
 
 TEST(LoadModel, EveryRankHoldsItsSlicesOfGguf) {
-  const auto files = Open(FixturePath("tiny.gguf"));
+  const auto files = OpenOk(FixturePath("tiny.gguf"));
   ASSERT_TRUE(files);
   ExpectSlicesAt(*files, {1, 2, 3, 4, 5, 6}, DType::kF32);
   ExpectSlicesAt(*files, {3, 4}, DType::kBF16);
 }
 
 TEST(LoadModel, TargetDTypesRoundTheStoredValues) {
-  const auto files = Open(FixturePath("tiny"));
+  const auto files = OpenOk(FixturePath("tiny"));
   const ModelShard shard = ShardOf(files->config(), 1, 2);
   const ModelWeights exact = LoadShard(*files, shard, DType::kF32);
   const ModelWeights f16 = LoadShard(*files, shard, DType::kF16);
@@ -96,7 +96,7 @@ TEST(LoadModel, TargetDTypesRoundTheStoredValues) {
 }
 
 TEST(LoadModel, ProgressRisesToTheTotal) {
-  const auto files = Open(FixturePath("tiny.gguf"));
+  const auto files = OpenOk(FixturePath("tiny.gguf"));
   const ModelShard shard = ShardOf(files->config(), 0, 2);
   ModelWeights weights = Poisoned(files->config(), shard, DType::kF32);
   uint64_t last = 0;
@@ -113,17 +113,17 @@ TEST(LoadModel, ProgressRisesToTheTotal) {
 }
 
 TEST(DummyModel, IsTheSameModelAtEveryRankCount) {
-  const auto files = Open(FixturePath("tiny"), LoadFormat::kDummy);
+  const auto files = OpenOk(FixturePath("tiny"), LoadFormat::kDummy);
   ASSERT_TRUE(files);
   ExpectSlicesAt(*files, {1, 2, 3, 4, 5, 6}, DType::kF32);
 }
 
 TEST(DummyModel, DependsOnTheSeedAndHasTheStatedSpread) {
-  const auto a = Open(FixturePath("tiny/config.json"), LoadFormat::kDummy, 1);
-  const auto b = Open(FixturePath("tiny"), LoadFormat::kDummy, 2);
+  const auto a = OpenOk(FixturePath("tiny/config.json"), LoadFormat::kDummy, 1);
+  const auto b = OpenOk(FixturePath("tiny"), LoadFormat::kDummy, 2);
   const ModelShard shard = ShardOf(a->config(), 0, 1);
   const ModelWeights first = LoadShard(*a, shard);
-  const ModelWeights again = LoadShard(*Open(FixturePath("tiny"), LoadFormat::kDummy, 1), shard);
+  const ModelWeights again = LoadShard(*OpenOk(FixturePath("tiny"), LoadFormat::kDummy, 1), shard);
   const ModelWeights other = LoadShard(*b, shard);
   EXPECT_EQ(std::memcmp(first.buffer.data(), again.buffer.data(), first.buffer.bytes()), 0);
   const TensorView& gate_up = first.layers[0].gate_up;
