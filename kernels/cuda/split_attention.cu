@@ -168,6 +168,7 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads, kManyWarps / kWarps)
     acc.Reset(
         static_cast<const T*>(p.q) + work.sequence * p.q_stride + int64_t{work.first_head} * D,
         work.heads);
+    loader.KeepUp(index + kFixedItems - 1);
     for (int tile = 0; tile < work.tiles; ++tile) {
       while (loader.issued() - consumed < stages - 1 && loader.Issue(index + kFixedItems - 1)) {
       }

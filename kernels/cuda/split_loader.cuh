@@ -136,6 +136,12 @@ class TileLoader {
     return true;
   }
 
+  // At every item, also where this warp has no tile in it: the queue keeps few items, and one that
+  // was passed over would be read when others are in its place.
+  __device__ void KeepUp(int index_max) {
+    if (!prepared_) Prepare(index_max);
+  }
+
   // Fills the ring while the kernel in front still runs, up to the first tile with a sequence's
   // last token: the running step writes that one.
   __device__ void IssueSettled() {

@@ -294,6 +294,24 @@ TEST_F(BackendsAgree, DecodeAttention) {
   }
 }
 
+// Warps that have no tile in row after row find the right one when they have.
+TEST_F(BackendsAgree, DecodeAttentionOfManyShortRows) {
+  const std::vector<int32_t> contexts = ManyShortRows();
+  const auto sequences = static_cast<int64_t>(contexts.size());
+  for (const HeadShape& heads : {HeadShape{32, 8, 128, 16}, HeadShape{64, 8, 64, 16}}) {
+    SCOPED_TRACE(testing::Message() << heads);
+    Twins twins(9);
+    PagedTwins paged(twins, heads, DType::kBF16, contexts, 512);
+    const Twin q = twins.Normal({sequences, heads.q * heads.dim}, DType::kBF16);
+    const Twin out = twins.Poisoned({sequences, heads.q * heads.dim}, DType::kBF16);
+    twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+      ops::DecodeAttention(out.On(d), q.On(d), paged.Pages(d), paged.Decode(d), heads.Scale(),
+                           scratch, stream);
+    });
+    ExpectAttention(twins, out);
+  }
+}
+
 // A row's bits do not depend on the rest of the batch, nor on the bound of the lengths.
 TEST_F(BackendsAgree, DecodeAttentionOfARowAlone) {
   const HeadShape heads = {8, 2, 128, 16};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <ostream>
+#include <vector>
 
 #include "kernels/kv_layout.h"
 #include "tests/kernels/twins.h"
@@ -23,6 +24,13 @@ struct HeadShape {
 inline constexpr HeadShape kHeadShapes[] = {{32, 8, 128, 16}, {9, 3, 64, 32},  {2, 2, 80, 16},
                                             {16, 1, 128, 24}, {20, 1, 64, 16}, {8, 1, 96, 7},
                                             {4, 2, 16, 4},    {3, 1, 36, 16}};
+
+// Lengths that give every block of a GPU many chunks of one tile before its first long one.
+inline std::vector<int32_t> ManyShortRows() {
+  std::vector<int32_t> contexts(400, 16);
+  contexts.insert(contexts.end(), 56, 512);
+  return contexts;
+}
 
 class PagedTwins {
  public:

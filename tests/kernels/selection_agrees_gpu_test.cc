@@ -270,6 +270,32 @@ TEST_F(SelectionAgrees, DecodeAttentionOfLongRows) {
   }
 }
 
+// As DecodeAttentionOfManyShortRows, with scores, and with keys alone.
+TEST_F(SelectionAgrees, FilterAttentionOfManyShortRows) {
+  const HeadShape heads{32, 8, 128, 16};
+  const std::vector<int32_t> contexts = ManyShortRows();
+  const auto sequences = static_cast<int64_t>(contexts.size());
+  Twins twins(26);
+  PagedTwins paged(twins, heads, DType::kBF16, contexts, 512);
+  const std::vector<int32_t> begin(contexts.size(), 0), k(contexts.size(), 10);
+  const CandidateTwins candidates = {twins.Ints({sequences}, begin),
+                                     twins.Ints({sequences}, contexts), twins.Ints({sequences}, k)};
+  const Twin q = twins.Normal({sequences, heads.q * heads.dim}, DType::kBF16);
+  const Twin out = twins.Poisoned({sequences, heads.q * heads.dim}, DType::kBF16);
+  const Twin scores = twins.Poisoned({sequences, 1, 512}, DType::kF32);
+  const Twin alone = twins.Poisoned({sequences, 1, 512}, DType::kF32);
+  twins.Run([&](DeviceKind d, Scratch& scratch, const Stream& stream) {
+    ops::FilterAttention(out.On(d), scores.On(d), q.On(d), paged.Pages(d), paged.Decode(d),
+                         candidates.On(d), ScoreKind::kRawMax, ops::LseScope::kAll, heads.Scale(),
+                         scratch, stream);
+    ops::FilterScores(alone.On(d), q.On(d), paged.Pages(d), paged.Decode(d), candidates.On(d),
+                      ScoreKind::kRawMax, ops::LseScope::kAll, heads.Scale(), scratch, stream);
+  });
+  ExpectAttention(twins, out);
+  twins.ExpectNear(scores, "scores", 1e-5, 1e-5);
+  twins.ExpectNear(alone, "scores alone", 1e-5, 1e-5);
+}
+
 // Rows that are cut into chunks of every size, and many pieces of scores.
 TEST_F(SelectionAgrees, FilterAttentionOfLongRows) {
   const HeadShape heads{16, 16, 64, 16};
