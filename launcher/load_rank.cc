@@ -84,7 +84,8 @@ std::string Fingerprint(const ServeConfig& config, const ModelConfig& model, Dev
 
 }  // namespace
 
-absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& world, Group& group) {
+absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& world, Group& group,
+                                    const std::function<absl::Status()>& before_weights) {
   Control& control = *group.control;
   const auto wanted_ranks = config.ranks.tensor_parallel_size;
   if (wanted_ranks != 0 && wanted_ranks != world.size) {
@@ -143,6 +144,7 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
     spdlog::info("memory of rank 0, {}:\n{}", device->name, RenderMemoryBudget(budget));
   }
   TAMIS_RETURN_IF_ERROR(CheckMemory(world, control, *device, budget));
+  TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, before_weights()));
 
   ModelWeights weights = AllocateWeights(model, shard, loaded.dtype, device->kind);
   const auto log = [](std::string_view line) { spdlog::info("{}", line); };

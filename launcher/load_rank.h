@@ -2,9 +2,11 @@
 // From files to a worker: what every rank does before it can serve.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "launcher/choose_device.h"
 #include "launcher/serve_config.h"
@@ -25,7 +27,10 @@ struct LoadedRank {
 };
 
 // Every rank calls it at the same time; the error is the same on all of them. `group` outlives the
-// worker; on GPUs its collectives are exchanged for ones that take CUDA tensors.
-absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& world, Group& group);
+// worker; on GPUs its collectives are exchanged for ones that take CUDA tensors. `before_weights`
+// is called when the model and its memory are known to be good: the last that can fail quickly.
+absl::StatusOr<LoadedRank> LoadRank(
+    const ServeConfig& config, const World& world, Group& group,
+    const std::function<absl::Status()>& before_weights = absl::OkStatus);
 
 }  // namespace tamis

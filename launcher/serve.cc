@@ -9,13 +9,13 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <iostream>
 #include <mutex>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "launcher/agree.h"
+#include "launcher/front_end.h"
 #include "launcher/host_checks.h"
 #include "launcher/load_rank.h"
 #include "launcher/metrics.h"
@@ -30,7 +30,6 @@
 #include "parallel/timed_collectives.h"
 #include "parallel/world.h"
 #include "runtime/engine/engine.h"
-#include "runtime/server/api_keys.h"
 #include "runtime/server/grpc_server.h"
 #include "runtime/status_macros.h"
 #include "runtime/tokenizer/tokenizer.h"
@@ -118,14 +117,6 @@ void FillInfo(const Engine& engine, const LoadedRank& loaded, const World& world
   FillSelectionInfo(loaded.scheduler.selection, stats.selection, info);
 }
 
-// The environment may hold a key, so that it need not be on a disk.
-absl::StatusOr<std::unique_ptr<ApiKeys>> OpenApiKeys(const ServeConfig& config) {
-  std::vector<std::string> keys;
-  const char* key = std::getenv("TAMIS_API_KEY");
-  if (key != nullptr && *key != '\0') keys.emplace_back(key);
-  return ApiKeys::Open(keys, config.server.api_key_file);
-}
-
 // What watches this rank's steps.
 struct Watchers {
   Heartbeat& heartbeat;
@@ -140,9 +131,8 @@ absl::StatusOr<std::unique_ptr<Metrics>> StartMetrics(const ServeConfig& config,
                                                       const Heartbeat& heartbeat) {
   const ServeConfig::Server& server = config.server;
   if (server.metrics_port == 0) return nullptr;
-  const MetricsOptions options{server.metrics_host.empty() ? server.host : server.metrics_host,
-                               static_cast<int>(server.metrics_port), ServedName(config),
-                               loaded.scheduler.max_model_len};
+  const MetricsOptions options{MetricsHost(config), static_cast<int>(server.metrics_port),
+                               ServedName(config), loaded.scheduler.max_model_len};
   return Metrics::Start(options, [&] {
     MetricsSnapshot now{engine.stats(), {}};
     for (const auto& [rank, age] : heartbeat.PeerAges()) {
@@ -154,32 +144,28 @@ absl::StatusOr<std::unique_ptr<Metrics>> StartMetrics(const ServeConfig& config,
 
 // Rank 0 from the loaded model on: the front end around the engine.
 absl::Status Lead(const ServeConfig& config, const World& world, Control& control,
-                  LoadedRank& loaded, Watchers& watchers, Shutdown& shutdown) {
+                  LoadedRank& loaded, FrontEnd& front, Watchers& watchers, Shutdown& shutdown) {
   const Clock::time_point start = Clock::now();
   Engine engine(loaded.scheduler, control, *loaded.worker, watchers.steps.hooks());
   std::unique_ptr<Metrics> metrics;
-  std::unique_ptr<ApiKeys> keys;
-  std::unique_ptr<Tokenizer> tokenizer;
   std::optional<GenerateService> service;
   std::unique_ptr<GrpcServer> server;
   const auto listen = [&]() -> absl::Status {
-    TAMIS_ASSIGN_OR_RETURN(keys, OpenApiKeys(config));
     TAMIS_ASSIGN_OR_RETURN(metrics, StartMetrics(config, loaded, engine, watchers.heartbeat));
-    TAMIS_ASSIGN_OR_RETURN(tokenizer, Tokenizer::Open(config.model.path));
     ServiceBackend backend{
         [&](std::shared_ptr<Request> request) {
           return Submit(engine, loaded.scheduler, std::move(request));
         },
         [&](v1::GetServerInfoResponse* info) { FillInfo(engine, loaded, world, start, info); },
         [&] { shutdown.OnRpc(); }};
-    if (!keys->empty())
-      backend.authorize = [&](std::string_view text) { return keys->Allow(text); };
+    if (!front.keys->empty()) {
+      backend.authorize = [&](std::string_view text) { return front.keys->Allow(text); };
+    }
     if (metrics != nullptr) backend.observer = metrics->observer();
-    service.emplace(Describe(config, loaded, *tokenizer), *tokenizer, backend);
-    const TlsFiles tls{config.server.ssl_certfile, config.server.ssl_keyfile,
-                       config.server.ssl_ca_certs};
-    TAMIS_ASSIGN_OR_RETURN(server, GrpcServer::Start(&*service, config.server.host,
-                                                     static_cast<int>(config.server.port), tls));
+    service.emplace(Describe(config, loaded, *front.tokenizer), *front.tokenizer, backend);
+    TAMIS_ASSIGN_OR_RETURN(
+        server, GrpcServer::Start(&*service, config.server.host,
+                                  static_cast<int>(config.server.port), TlsFilesOf(config)));
     return absl::OkStatus();
   };
   TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, listen()));
@@ -216,8 +202,14 @@ absl::Status ServeRank(const ServeConfig& config, const World& world, Group& gro
       if (watchers.metrics != nullptr) watchers.metrics->ObserveAllReduce(seconds);
     });
   }
-  TAMIS_ASSIGN_OR_RETURN(LoadedRank loaded, LoadRank(config, world, group));
-  if (world.rank == 0) return Lead(config, world, control, loaded, watchers, shutdown);
+  FrontEnd front;  // rank 0's
+  const auto open_front_end = [&]() -> absl::Status {
+    if (world.rank != 0) return absl::OkStatus();
+    TAMIS_ASSIGN_OR_RETURN(front, OpenFrontEnd(config));
+    return absl::OkStatus();
+  };
+  TAMIS_ASSIGN_OR_RETURN(LoadedRank loaded, LoadRank(config, world, group, open_front_end));
+  if (world.rank == 0) return Lead(config, world, control, loaded, front, watchers, shutdown);
   TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, absl::OkStatus()));
   control.set_timeout(Millis(config.timeouts.step_s));
   signs.SetState(RankState::kServing);

@@ -163,9 +163,12 @@ class LogitsRun {
   int64_t num_rows_ = 0;
 };
 
+absl::Status CannotWrite(const LogitsFlags& flags) {
+  return absl::UnavailableError(absl::StrCat("--out: cannot write ", flags.out_path));
+}
+
 absl::Status Lead(const LogitsFlags& flags, const Sequences& sequences, Control& control,
-                  LoadedRank& rank) {
-  std::ofstream out(flags.out_path, std::ios::binary);
+                  LoadedRank& rank, std::ofstream& out) {
   LogitsRun run(sequences, control, rank, out);
   const auto length = static_cast<int64_t>(sequences[0].size());
   const int64_t prefill = length - flags.decode_tokens;
@@ -175,9 +178,7 @@ absl::Status Lead(const LogitsFlags& flags, const Sequences& sequences, Control&
   for (int64_t at = prefill; at < length; ++at) run.Step(at, 1, true);
   run.End();
   out.close();
-  if (out.fail()) {
-    return absl::UnavailableError(absl::StrCat("--out: cannot write ", flags.out_path));
-  }
+  if (out.fail()) return CannotWrite(flags);
   std::cout << run.num_rows() << " rows of " << rank.model.vocab_size << " logits from "
             << control.size() << " rank(s), " << rank.device.name << ", " << DTypeName(rank.dtype)
             << "; " << rank.worker->num_graph_steps() << " of " << flags.decode_tokens
@@ -195,10 +196,16 @@ absl::Status RunRank(const LogitsFlags& flags, const ServeConfig& config, const 
   Group group = env.initialised() ? MakeMpiGroup(env) : MakeSelfGroup();
   group.control->set_timeout(
       std::chrono::milliseconds(static_cast<int64_t>(config.timeouts.startup_s * 1000)));
-  TAMIS_ASSIGN_OR_RETURN(LoadedRank rank,
-                         LoadRank(Fit(config, sequences, flags, device.kind), env.world(), group));
+  std::ofstream out;  // rank 0's
+  const auto open_out = [&] {
+    if (env.world().rank != 0) return absl::OkStatus();
+    out.open(flags.out_path, std::ios::binary);
+    return out.is_open() ? absl::OkStatus() : CannotWrite(flags);
+  };
+  TAMIS_ASSIGN_OR_RETURN(LoadedRank rank, LoadRank(Fit(config, sequences, flags, device.kind),
+                                                   env.world(), group, open_out));
   TAMIS_RETURN_IF_ERROR(CheckIds(sequences, rank.model.vocab_size));
-  if (env.world().rank == 0) return Lead(flags, sequences, *group.control, rank);
+  if (env.world().rank == 0) return Lead(flags, sequences, *group.control, rank, out);
   FollowLeader(*group.control, *rank.worker);
   return absl::OkStatus();
 }

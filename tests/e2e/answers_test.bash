@@ -55,9 +55,12 @@ for ranks in 1 2 3; do
     expect_error 2 "seed" "$tamis" generate --prompt x --seed -1
     expect_error 2 "no-such-flag" "$tamis" generate --prompt x --no-such-flag
     expect_error 2 "" "$tamis" generate --target "$target"
-    # A taken port: one clear line, exit 1.
-    expect_error 1 "cannot listen on 127.0.0.1:${target##*:}" "$tamis" serve --log-level error \
-      --config "$root/configs/smollm2-cpu.yaml" --model "$model" --port "${target##*:}"
+    # A taken port: one clear line, exit 1, before the weights are read.
+    serve=("$tamis" serve --config "$root/configs/smollm2-cpu.yaml" --model "$model" --port "${target##*:}")
+    expect_error 1 "cannot listen on 127.0.0.1:${target##*:}" "${serve[@]}" --log-level error
+    refused=$("${serve[@]}" 2>&1)
+    grep -q "memory of rank 0" <<<"$refused" || fail "the log of a refused start is missing: $refused"
+    ! grep "loading weights" <<<"$refused" || fail "the weights were read before the port was tried"
 
     # Idle: CPU ticks (10 ms) of each rank over 5 s.
     sleep 2

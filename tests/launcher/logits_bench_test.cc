@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -54,9 +55,9 @@ class LogitsBenchTest : public ::testing::Test {
     return logits;
   }
 
-  std::string Refusal() {
+  std::string Refusal(int exit_code = 2) {
     testing::internal::CaptureStderr();
-    EXPECT_EQ(RunLogitsBench(flags_, nullptr, nullptr), 2);
+    EXPECT_EQ(RunLogitsBench(flags_, nullptr, nullptr), exit_code);
     return testing::internal::GetCapturedStderr();
   }
 
@@ -97,6 +98,10 @@ TEST_F(LogitsBenchTest, RefusesWhatDoesNotFit) {
   EXPECT_THAT(Refusal(), HasSubstr("--tokens: 300; allowed is [0, 300)"));
   Write("tokens", "1\n");
   EXPECT_THAT(Refusal(), HasSubstr("more than --decode-tokens (1)"));
+  Write("tokens", "1,2,3\n");
+  const std::string out = std::exchange(flags_.out_path, folder_ / "absent/logits");
+  EXPECT_THAT(Refusal(1), HasSubstr("--out: cannot write " + flags_.out_path));
+  flags_.out_path = out;
   flags_.tokens_path = folder_ / "absent";
   EXPECT_THAT(Refusal(), HasSubstr("absent cannot be read"));
   flags_.serve.values["selection-filter-layers"] = "1";
