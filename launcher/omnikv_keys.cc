@@ -80,7 +80,9 @@ constexpr Meaningless kMeaningless[] = {
     {"batch_size", "OmniKV does not use it"},
 };
 
-std::string NameOf(const std::string& key) { return absl::StrReplaceAll(key, {{"-", "_"}}); }
+std::string WithUnderscores(const std::string& key) {
+  return absl::StrReplaceAll(key, {{"-", "_"}});
+}
 
 template <typename Row, size_t kRows>
 const Row* Find(const Row (&table)[kRows], const std::string& name) {
@@ -105,7 +107,7 @@ class Translation {
  private:
   const std::string* Given(const std::string& name) const {
     for (const auto& [key, value] : file_) {
-      if (NameOf(key) == name) return &value;
+      if (WithUnderscores(key) == name) return &value;
     }
     return nullptr;
   }
@@ -140,7 +142,7 @@ class Translation {
   }
 
   void Translate(const std::string& key, const std::string& value) {
-    const std::string name = NameOf(key);
+    const std::string name = WithUnderscores(key);
     const std::string lower = absl::AsciiStrToLower(value);
     if (name == "model_cls") return;
     if (name == "cache_cls") {
@@ -169,7 +171,7 @@ class Translation {
 
   void Add(const std::string& key, const Alias& alias, const std::string& value) {
     const std::string option = alias.option;
-    if (const std::string* ours = Given(NameOf(option))) {
+    if (const std::string* ours = Given(WithUnderscores(option))) {
       problems_->push_back(absl::StrCat(key, ": \"", value, "\"; ", option, " is given too, as \"",
                                         *ours, "\"; give one of them"));
       return;

@@ -2,6 +2,7 @@
 // Kinds of options: how a value is read into its field of ServeConfig, refused, and shown.
 #pragma once
 
+#include <cstdint>
 #include <initializer_list>
 #include <limits>
 #include <string>
@@ -15,6 +16,9 @@
 #include "launcher/serve_config.h"
 
 namespace tamis {
+
+// The most that any number of tokens may be set to.
+inline constexpr int64_t kTokensMax = 1 << 24;
 
 template <typename T>
 using Field = T& (*)(ServeConfig&);

@@ -12,8 +12,6 @@ namespace {
 
 using Config = ServeConfig;
 
-constexpr int64_t kTokensMax = 1 << 24;
-
 ServeOption FilterLayers() {
   const char* name = "selection-filter-layers";
   return {name,

@@ -15,7 +15,7 @@ namespace tamis {
 namespace {
 
 // The option that a key means: YAML may write na_me.
-std::string NameOf(const std::string& key) { return absl::StrReplaceAll(key, {{"_", "-"}}); }
+std::string WithDashes(const std::string& key) { return absl::StrReplaceAll(key, {{"_", "-"}}); }
 
 // A list is the text that a flag would have: its elements with commas between them.
 bool ReadValue(const YAML::Node& node, std::string* value) {
@@ -68,7 +68,7 @@ absl::StatusOr<NamedValues> ReadYaml(const std::string& path) {
       }
       // The last would silently win, over a spelling with the other separator too.
       const bool again = std::any_of(values.begin(), values.end(), [&](const auto& value) {
-        return NameOf(value.first) == NameOf(entry.first.Scalar());
+        return WithDashes(value.first) == WithDashes(entry.first.Scalar());
       });
       if (again) {
         return absl::InvalidArgumentError(
@@ -95,7 +95,7 @@ ServeConfig MakeServeConfig(const NamedValues& yaml, const NamedValues& flags,
       problems->push_back(absl::StrCat(source, value.key, ": no such option"));
       return;
     }
-    const bool alias = NameOf(value.key) != value.option;
+    const bool alias = WithDashes(value.key) != value.option;
     const std::string problem = option->set(value.value, &config);
     if (problem.empty()) return;
     problems->push_back(absl::StrCat(source, alias ? value.key + ": " : "", problem));
@@ -108,7 +108,7 @@ ServeConfig MakeServeConfig(const NamedValues& yaml, const NamedValues& flags,
     problems->push_back(absl::StrCat("config file: ", problem));
   }
   for (std::string& warning : config.warnings) warning.insert(0, "config file: ");
-  for (const auto& [key, value] : flags) apply({key, NameOf(key), value}, "");
+  for (const auto& [key, value] : flags) apply({key, WithDashes(key), value}, "");
   CheckTogether(config, problems);
   return config;
 }

@@ -10,7 +10,6 @@
 namespace tamis {
 namespace {
 
-constexpr int64_t kTokensMax = 1 << 24;
 constexpr double kSecondsMax = 86400;
 
 using Config = ServeConfig;

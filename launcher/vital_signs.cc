@@ -12,7 +12,7 @@
 namespace tamis {
 namespace {
 
-const char* Word(RankState state) {
+const char* StateName(RankState state) {
   switch (state) {
     case RankState::kLoading: return "loading";
     case RankState::kServing: return "serving";
@@ -90,7 +90,7 @@ void VitalSigns::WriteFile(RankState state) const {
   const std::string next = absl::StrCat(path_, ".next");
   {
     std::ofstream file(next, std::ios::trunc);
-    file << Word(state) << "\n";
+    file << StateName(state) << "\n";
     if (!file) return;
   }
   std::rename(next.c_str(), path_.c_str());

@@ -19,7 +19,7 @@ constexpr int kCollectiveTag = 3;
 // A tensor goes through in chunks of this size, so that the scratch is fixed at start-up.
 constexpr size_t kChunkBytes = size_t{256} << 10;
 // Up to here each rank sends all it has to all; above, each reduces a slice and sends the sum.
-constexpr size_t kWholeBytes = size_t{16} << 10;
+constexpr size_t kGatheredBytesMax = size_t{16} << 10;
 
 class MpiCollectives final : public Collectives {
  public:
@@ -40,7 +40,7 @@ class MpiCollectives final : public Collectives {
     for (int64_t begin = 0; begin < x.elements(); begin += chunk_items) {
       const int64_t count = std::min(chunk_items, x.elements() - begin);
       std::byte* chunk = static_cast<std::byte*>(x.data) + begin * item_bytes;
-      if (static_cast<size_t>(count * item_bytes) <= kWholeBytes) {
+      if (static_cast<size_t>(count * item_bytes) <= kGatheredBytesMax) {
         ReduceWhole(chunk, count, x.dtype, op);
       } else {
         ReduceBySlices(chunk, count, x.dtype, op);

@@ -44,7 +44,7 @@ class Cells {
   std::vector<Variant> cells_;
 };
 
-std::string NameOf(const std::vector<int32_t>& filters) { return absl::StrJoin(filters, ","); }
+std::string FilterName(const std::vector<int32_t>& filters) { return absl::StrJoin(filters, ","); }
 
 void AddSettings(const QualityGrid& grid, Cells* cells) {
   const SelectionConfig& base = grid.base;
@@ -84,7 +84,7 @@ void AddFilterSets(const QualityGrid& grid, Cells* cells) {
         other.score = score;
         other.budget = {0, budget};
         const char* scored = score == ScoreKind::kRawMax ? "" : " softmax_max";
-        cells->Add("filters", NameOf(filters) + scored, other);
+        cells->Add("filters", FilterName(filters) + scored, other);
       }
     }
   }

@@ -11,9 +11,11 @@
 namespace tamis {
 namespace {
 
-constexpr size_t kAlignment = 256;
+constexpr size_t kPartAlignment = 256;
 
-size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+size_t Aligned(size_t bytes) {
+  return (bytes + kPartAlignment - 1) / kPartAlignment * kPartAlignment;
+}
 
 // Hands out consecutive pieces of a buffer; over an empty one it only measures.
 class Layout {
