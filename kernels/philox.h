@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "kernels/order_key.h"
+#include "kernels/host_device.h"
 
 namespace tamis {
 

@@ -7,6 +7,7 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/radix_select.cuh"
 #include "kernels/cuda/sample.h"
+#include "kernels/order_key.h"
 #include "kernels/philox.h"
 
 namespace tamis::cuda {

@@ -71,7 +71,7 @@ struct Accumulator {
       for (int i = 0; i < 4; ++i) {
         float& x = logits[i / 2][2 * h + i % 2];
         x *= to_log2;
-        if (tokens < kTileTokens && i / 2 * 8 + 2 * t + i % 2 >= tokens) x = -INFINITY;
+        if (tokens < kSplitTileTokens && i / 2 * 8 + 2 * t + i % 2 >= tokens) x = -INFINITY;
         tile_max = fmaxf(tile_max, x);
       }
       tile_max = fmaxf(tile_max, __shfl_xor_sync(kFullMask, tile_max, 1));

@@ -168,16 +168,16 @@ __global__ void __launch_bounds__(kWarps* kWarpThreads, kManyWarps / kWarps)
     acc.Reset(
         static_cast<const T*>(p.q) + work.sequence * p.q_stride + int64_t{work.first_head} * D,
         work.heads);
-    loader.KeepUp(index + kFixedItems - 1);
+    loader.SetItem(index);
     for (int tile = 0; tile < work.tiles; ++tile) {
-      while (loader.issued() - consumed < stages - 1 && loader.Issue(index + kFixedItems - 1)) {
+      while (loader.issued() - consumed < stages - 1 && loader.Issue()) {
       }
       AwaitTile(loader.issued() - consumed == stages - 1, p.keys_only);
       __syncwarp();  // this tile has arrived for every lane, and the stage before it is read out
-      loader.Issue(index + kFixedItems - 1);
+      loader.Issue();
       ++consumed;
       const uint32_t keys = ring + static_cast<uint32_t>(stage * Layout::StageBytes(p.keys_only));
-      const int first_token = (tile * kWarps + warp) * kTileTokens;
+      const int first_token = (tile * kWarps + warp) * kSplitTileTokens;
       const int tokens = work.tokens - first_token;
       float logits[2][4];
       acc.Logits(logits, keys);
@@ -250,7 +250,7 @@ bool FitsTensorCores(const SplitParams& p, DType dtype) {
 void SplitAttention(SplitParams params, DType dtype, const Stream& stream) {
   // Tiles are aligned to their size, so none crosses a block.
   params.whole_tiles = params.count == nullptr && params.row_stride == params.head_dim &&
-                       params.block_tokens % kTileTokens == 0 &&
+                       params.block_tokens % kSplitTileTokens == 0 &&
                        std::has_single_bit(static_cast<unsigned>(params.block_tokens));
   params.block_shift = std::countr_zero(static_cast<unsigned>(params.block_tokens));
   const auto by_head_dim = [&](auto tag) {

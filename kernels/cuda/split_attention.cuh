@@ -6,60 +6,12 @@
 
 #include <cuda_runtime.h>
 
+#include "kernels/cuda/split_items.h"
 #include "kernels/kv_layout.h"
 #include "kernels/scratch.h"
 #include "kernels/tensor.h"
 
 namespace tamis::cuda {
-
-// A unit is what one block computes at once: the query heads of a KV group, at most 16.
-constexpr int kUnitHeadsMax = 16;
-__host__ __device__ constexpr int UnitsPerKvHead(int group) {
-  return (group + kUnitHeadsMax - 1) / kUnitHeadsMax;
-}
-
-// What rows are cut into: follows from a row's own length and the rank's heads, and nothing else.
-// Short rows get half chunks, so that one sequence alone keeps all multiprocessors busy. Long ones
-// get chunks of twice and four times the size where that leaves kItemsMin of them over all units:
-// a partial costs far more time than its bytes.
-class ChunkRule {
- public:
-  static constexpr int kChunkTokens = static_cast<int>(kAttentionChunkTokens);
-  static constexpr int kItemsMin = 256;
-
-  ChunkRule() = default;
-  explicit ChunkRule(int64_t units)
-      : twice_from_(LengthOf(2 * kChunkTokens, units)),
-        four_times_from_(LengthOf(4 * kChunkTokens, units)) {}
-
-  __host__ __device__ int Tokens(int attended) const {
-    if (attended <= kShortRowTokens) return kChunkTokens / 2;
-    if (attended < twice_from_) return kChunkTokens;
-    return attended < four_times_from_ ? 2 * kChunkTokens : 4 * kChunkTokens;
-  }
-  __host__ __device__ int Chunks(int attended) const {
-    return attended <= 0 ? 0 : (attended + Tokens(attended) - 1) / Tokens(attended);
-  }
-  // The most that any row of up to `attended_max` tokens has.
-  int ChunksMax(int64_t attended_max) const {
-    const int longest = attended_max < 1 ? 1 : static_cast<int>(attended_max);
-    int most = Chunks(longest);
-    for (const int last : {kShortRowTokens, twice_from_ - 1, four_times_from_ - 1}) {
-      if (last < longest && Chunks(last) > most) most = Chunks(last);
-    }
-    return most;
-  }
-
- private:
-  static constexpr int kShortRowTokens = 8 * kChunkTokens;
-  // From where on rows are cut into kItemsMin chunks of so many tokens.
-  static int LengthOf(int tokens, int64_t units) {
-    return static_cast<int>((int64_t{kItemsMin} * tokens + units - 1) / units);
-  }
-
-  int twice_from_ = 0;
-  int four_times_from_ = 0;
-};
 
 // What a call also stores while it reads the keys. Positions are those of the attended sequence.
 enum class ScoreOutput {
@@ -69,7 +21,7 @@ enum class ScoreOutput {
   kPerHead,  // every head's logits: scores [S, Nq_local, n_max], n_max even
 };
 
-struct SplitParams {
+struct SplitParams : SplitShape {
   const void* q = nullptr;  // [S, Nq_local * D], rows q_stride elements apart
   int64_t q_stride = 0;
   // As in KvRows.
@@ -106,21 +58,13 @@ struct SplitParams {
 
   // Zero between calls.
   int32_t* next_item = nullptr;  // counts chunks handed out; the next launch zeroes it again
-  int sequences = 0;             // S
-  int kv_heads = 0;              // Nkv_local
-  int group = 0;                 // Nq_local / Nkv_local
   int head_dim = 0;              // D
   int chunks_max = 0;
-  ChunkRule rule;
   float scale = 0;
 
   // Set by SplitAttention: tiles of 16 tokens are runs of memory in blocks of 2^block_shift tokens.
   bool whole_tiles = false;
   int block_shift = 0;
-
-  __host__ __device__ int q_heads() const { return kv_heads * group; }
-  __host__ __device__ int units_per_kv_head() const { return UnitsPerKvHead(group); }
-  __host__ __device__ int units() const { return kv_heads * units_per_kv_head(); }
 };
 
 constexpr float kLog2E = 1.44269504088896340736f;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which chunks a block of split_attention.cu takes, and how their keys and values come into shared
-// memory: every warp copies its own tiles into a private ring, ahead of its computation.
+// How keys and values come into the shared memory of split_attention.cu: every warp copies its own
+// tiles into a private ring, ahead of its computation.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -10,37 +10,16 @@
 
 namespace tamis::cuda {
 
-constexpr int kTileTokens = 16;
 constexpr int kStages = 3;
 
 // Without values a ring has twice the stages.
 __device__ constexpr int Stages(bool keys_only) { return keys_only ? 2 * kStages : kStages; }
 
-// Items are handed out as blocks get to them: the first two are fixed, further ones are counted
-// off, always one ahead of their use. All warps of a block see the same ones, in order.
-constexpr int kQueueSlots = 4;
-constexpr int kFixedItems = 2;
-
-// One chunk of one unit, as a warp sees it: its tiles are every kWarps-th of the chunk.
-struct Work {
-  int item = 0;  // counts (sequence, chunk, unit), the last fastest
-  int sequence = 0;
-  int unit = 0;
-  int first_head = 0;  // of the unit's query heads
-  int heads = 0;
-  int chunk = 0;
-  int first = 0;        // its first attended token
-  int tokens = 0;       // attended tokens in it
-  int tiles = 0;        // of this warp
-  int score_begin = 0;  // the sequence's candidates, where they are scored
-  int score_end = 0;
-};
-
 // Shared memory of a block: lengths [S], then chunks before each sequence [S + 1], then the merge
 // space, then the rings.
 template <int D, int kWarps>
 struct SharedLayout {
-  static constexpr int kTileBytes = kTileTokens * TileLayout<D>::kRowBytes;
+  static constexpr int kTileBytes = kSplitTileTokens * TileLayout<D>::kRowBytes;
   static constexpr int kRingBytes = kStages * 2 * kTileBytes;
   // Keys, then values.
   __device__ static constexpr int StageBytes(bool keys_only) {
@@ -81,73 +60,50 @@ inline __device__ void CountChunks(const SplitParams& p, int* lengths, int* chun
   __syncthreads();
 }
 
-// Fills `work` for work.item; false past the last item.
-template <int kWarps>
-__device__ bool Locate(Work& work, const SplitParams& p, const int* lengths,
-                       const int* chunks_before, int warp) {
-  const int units = p.units();
-  const int chunk = work.item / units;
-  if (chunk >= chunks_before[p.sequences]) return false;
-  work.unit = work.item - chunk * units;
-  const int unit_in_head = work.unit % p.units_per_kv_head();
-  work.first_head = work.unit / p.units_per_kv_head() * p.group + unit_in_head * kUnitHeadsMax;
-  work.heads = min(p.group - unit_in_head * kUnitHeadsMax, kUnitHeadsMax);
-  while (chunks_before[work.sequence + 1] <= chunk) ++work.sequence;
-  work.chunk = chunk - chunks_before[work.sequence];
-  const int length = lengths[work.sequence];
-  const int chunk_tokens = p.rule.Tokens(length);
-  work.first = work.chunk * chunk_tokens;
-  work.tokens = min(chunk_tokens, length - work.first);
-  const int tiles = (work.tokens + kTileTokens - 1) / kTileTokens;
-  work.tiles = (tiles - warp + kWarps - 1) / kWarps;
-  return true;
-}
-
 // Runs ahead of the computation and copies this warp's tiles, across items.
 template <typename T, int D, int kWarps>
 class TileLoader {
  public:
   __device__ TileLoader(const SplitParams& p, const int* lengths, const int* chunks_before,
                         const int* queue, uint32_t ring)
-      : p_(p), lengths_(lengths), chunks_before_(chunks_before), queue_(queue), ring_(ring) {
+      : p_(p), lengths_(lengths), ring_(ring), cursor_(p, lengths, chunks_before, queue, Warp()) {
     asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy_));
-    Prepare(kFixedItems - 1);
+    Prepare();
   }
 
   __device__ int issued() const { return issued_; }
 
-  // Copies one tile into the next stage, as one group; false if there is none in the items up to
-  // `index_max`, which must be in the queue.
-  __device__ bool Issue(int index_max) {
-    if (!prepared_) Prepare(index_max);
-    if (!prepared_) return false;
-    const int tokens = work_.tokens - FirstToken();
-    if (p_.whole_tiles && tokens >= kTileTokens) {
+  // As TileCursor's.
+  __device__ void SetItem(int index) {
+    cursor_.SetItem(index);
+    Prepare();
+  }
+
+  // Copies one tile into the next stage, as one group; false if there is none in the items that can
+  // be read.
+  __device__ bool Issue() {
+    if (!cursor_.at_tile()) return false;
+    const int tokens = cursor_.work().tokens - cursor_.first_token();
+    if (p_.whole_tiles && tokens >= kSplitTileTokens) {
       CopyWholeTile();
     } else {
       CopyTile(tokens);
     }
     CommitCopies();
     ++issued_;
-    ++tile_;
     stage_ = stage_ + 1 == Stages(p_.keys_only) ? 0 : stage_ + 1;
-    prepared_ = false;
-    Prepare(index_max);
+    cursor_.Pass();
+    Prepare();
     return true;
-  }
-
-  // At every item, also where this warp has no tile in it: the queue keeps few items, and one that
-  // was passed over would be read when others are in its place.
-  __device__ void KeepUp(int index_max) {
-    if (!prepared_) Prepare(index_max);
   }
 
   // Fills the ring while the kernel in front still runs, up to the first tile with a sequence's
   // last token: the running step writes that one.
   __device__ void IssueSettled() {
-    while (issued_ < Stages(p_.keys_only) - 1 && prepared_ &&
-           work_.first + FirstToken() + kTileTokens < lengths_[work_.sequence]) {
-      Issue(kFixedItems - 1);
+    while (issued_ < Stages(p_.keys_only) - 1 && cursor_.at_tile() &&
+           cursor_.work().first + cursor_.first_token() + kSplitTileTokens <
+               lengths_[cursor_.work().sequence]) {
+      Issue();
     }
   }
 
@@ -155,43 +111,35 @@ class TileLoader {
   using Layout = TileLayout<D>;
   using Shared = SharedLayout<D, kWarps>;
   static constexpr unsigned kPieces = Layout::kPieces;
-  static constexpr int kCopies = kTileTokens * Layout::kPieces / kWarpThreads;
+  static constexpr int kCopies = kSplitTileTokens * Layout::kPieces / kWarpThreads;
 
   __device__ static int Warp() { return static_cast<int>(threadIdx.x / kWarpThreads); }
   __device__ static unsigned Lane() { return threadIdx.x % kWarpThreads; }
-  __device__ int KvHead() const { return work_.unit / p_.units_per_kv_head(); }
-  __device__ int FirstToken() const { return (tile_ * kWarps + Warp()) * kTileTokens; }
+  __device__ int KvHead() const { return cursor_.work().unit / p_.units_per_kv_head(); }
   __device__ uint32_t Stage() const {
     return ring_ + static_cast<uint32_t>(stage_ * Shared::StageBytes(p_.keys_only));
   }
 
-  // Goes on to the next tile, if it is in the items up to `index_max`, and asks where it lies: one
-  // tile before that is needed.
-  __device__ void Prepare(int index_max) {
-    while (tile_ >= work_.tiles) {
-      if (finished_ || index_ == index_max) return;
-      ++index_;
-      work_.item = queue_[index_ % kQueueSlots];
-      finished_ = !Locate<kWarps>(work_, p_, lengths_, chunks_before_, Warp());
-      if (finished_) return;
-      tile_ = 0;
-      head_ = KvHead() * p_.head_stride;
-    }
+  // Goes on to the next tile, if it can, and asks where it lies: one tile before that is needed.
+  __device__ void Prepare() {
+    if (!cursor_.Advance()) return;
+    if (cursor_.tile() == 0) head_ = KvHead() * p_.head_stride;
     FindRow();
-    prepared_ = true;
   }
 
   // Whole tiles: the row of their first token. Else lane r < 16 finds the row of token r.
   __device__ void FindRow() {
-    const int attended = work_.first + FirstToken();
+    const Work& work = cursor_.work();
+    const int attended = work.first + cursor_.first_token();
+    const int tokens = work.tokens - cursor_.first_token();
     row_ = 0;
     if (p_.whole_tiles) {
       const int block =
-          p_.block_table[int64_t{work_.sequence} * p_.blocks_max + (attended >> p_.block_shift)];
+          p_.block_table[int64_t{work.sequence} * p_.blocks_max + (attended >> p_.block_shift)];
       row_ = block * p_.rows_per_block + (attended & (p_.block_tokens - 1));
-      if (work_.tokens - FirstToken() < kTileTokens) row_ += static_cast<int>(Lane() % kTileTokens);
-    } else if (Lane() < kTileTokens && FirstToken() + static_cast<int>(Lane()) < work_.tokens) {
-      row_ = AttendedRow(p_, work_.sequence, KvHead(), attended + static_cast<int>(Lane()));
+      if (tokens < kSplitTileTokens) row_ += static_cast<int>(Lane() % kSplitTileTokens);
+    } else if (Lane() < kSplitTileTokens && static_cast<int>(Lane()) < tokens) {
+      row_ = AttendedRow(p_, work.sequence, KvHead(), attended + static_cast<int>(Lane()));
     }
   }
 
@@ -233,15 +181,9 @@ class TileLoader {
 
   const SplitParams& p_;
   const int* lengths_;
-  const int* chunks_before_;
-  const int* queue_;
   uint32_t ring_;
   uint64_t policy_;  // keys and values are read once: they leave the L2 first
-  Work work_;
-  bool prepared_ = false;
-  bool finished_ = false;
-  int index_ = -1;
-  int tile_ = 0;
+  TileCursor<kWarps> cursor_;
   int stage_ = 0;
   int issued_ = 0;
   int row_ = 0;

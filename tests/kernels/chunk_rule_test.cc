@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What rows of attention are cut into on GPUs: counted by hand and for many lengths.
+#include "kernels/cuda/chunk_rule.h"
+
 #include <algorithm>
 
 #include "gtest/gtest.h"
-#include "kernels/cuda/split_attention.cuh"
 
 namespace tamis::cuda {
 namespace {
