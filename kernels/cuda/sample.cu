@@ -44,9 +44,10 @@ struct SampleArguments {
   }
 };
 
+// A sum that is NaN, for a NaN logit, stays NaN.
 __device__ __forceinline__ float2 MergeSoftmax(float2 a, float2 b) {
   const float max = fmaxf(a.x, b.x);
-  if (max == -INFINITY) return make_float2(max, 0);
+  if (max == -INFINITY) return make_float2(max, (a.y + b.y) * 0.0f);
   return make_float2(max, a.y * expf(a.x - max) + b.y * expf(b.x - max));
 }
 
@@ -76,7 +77,7 @@ __global__ void __launch_bounds__(kPieceThreads)
   for (int v = begin + static_cast<int>(threadIdx.x); v < end; v += kPieceThreads) {
     const float logit = row[v];
     best = MaxOp{}(best, PackEntry(logit, v));
-    softmax = MergeSoftmax(softmax, make_float2(logit, 1.0f));
+    softmax = MergeSoftmax(softmax, make_float2(logit, logit == logit ? 1.0f : NAN));
   }
   best = BlockReduce(best, MaxOp{}, best_space);
   softmax = WarpMergeSoftmax(softmax);

@@ -424,20 +424,24 @@ TEST_F(BackendsAgree, Sample) {
     for (const float spread : {0.01f, 1.0f, 4.0f}) {
       SCOPED_TRACE(testing::Message() << "vocabulary " << vocab << " spread " << spread);
       Twins twins(14);
-      const int64_t sequences = 12;
+      const int64_t sequences = 14;
       const int64_t num_top = std::min<int64_t>(vocab, 5);
       const auto of = [](std::vector<float> values) {
         return [values](int64_t i) { return values[static_cast<size_t>(i)]; };
       };
       const Twin logits = twins.Normal({sequences, vocab}, DType::kF32, spread);
       const Twin temperature =
-          twins.Floats({sequences}, DType::kF32, of({0, 1, 1, 1, 0.7f, 1, 1.5f, 0.3f, 1, 2, 1, 0}));
-      const Twin top_k = twins.Ints({sequences}, {0, 0, 40, 0, 40, 1, 0, 100000, 7, 0, 3, 5});
-      const Twin top_p = twins.Floats({sequences}, DType::kF32,
-                                      of({1, 1, 1, 0.9f, 0.95f, 1, 0.5f, 0.99f, 0, 1, 0.3f, 1}));
+          twins.Floats({sequences}, DType::kF32,
+                       of({0, 1, 1, 1, 0.7f, 1, 1.5f, 0.3f, 1, 2, 1, 0, 1e-38f, 1e-45f}));
+      const Twin top_k =
+          twins.Ints({sequences}, {0, 0, 40, 0, 40, 1, 0, 100000, 7, 0, 3, 5, 0, 40});
+      const Twin top_p =
+          twins.Floats({sequences}, DType::kF32,
+                       of({1, 1, 1, 0.9f, 0.95f, 1, 0.5f, 0.99f, 0, 1, 0.3f, 1, 1, 0.9f}));
       const Twin min_p = twins.Floats({sequences}, DType::kF32,
-                                      of({0, 0, 0, 0, 0.05f, 0, 0.1f, 0, 0, 0.2f, 0, 0}));
-      const Twin seed = twins.Longs({sequences}, {1, 2, 3, 4, 5, ~0ull, 7, 8, 9, 10, 11, 12});
+                                      of({0, 0, 0, 0, 0.05f, 0, 0.1f, 0, 0, 0.2f, 0, 0, 0, 0}));
+      const Twin seed =
+          twins.Longs({sequences}, {1, 2, 3, 4, 5, ~0ull, 7, 8, 9, 10, 11, 12, 13, 14});
       const Twin position = twins.Ints({sequences}, twins.Draw(sequences, 0, 131071));
       const Twin tokens = twins.Poisoned({sequences}, DType::kI32);
       const Twin logprobs = twins.Poisoned({sequences}, DType::kF32);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "kernels/ops.h"
@@ -105,6 +106,19 @@ TEST(SampleTest, NanNeverWins) {
   for (const int32_t token : RunSample(logits, 200, {.temperature = 50.0f}).tokens) {
     EXPECT_EQ(token % 2, 1);
   }
+}
+
+TEST(SampleTest, TemperaturesThatOverflowTakeTheLikeliest) {
+  const std::vector<float> logits = {12.5f, -3, 20, 0, -7.25f};
+  for (const float temperature : {1e-38f, 1e-45f}) {
+    for (const float top_p : {1.0f, 0.5f}) {
+      for (const float min_p : {0.0f, 0.1f}) {
+        EXPECT_THAT(RunSample(logits, 2, {temperature, 0, top_p, min_p}).tokens, ElementsAre(2, 2));
+      }
+    }
+  }
+  const float infinity = std::numeric_limits<float>::infinity();
+  EXPECT_THAT(RunSample({0, 1, infinity, 3}, 2, {}).tokens, ElementsAre(2, 2));
 }
 
 TEST(SampleTest, DrawsByTheDocumentedNoiseAmongTheAllowed) {
