@@ -90,11 +90,11 @@ void SharedExchange::AwaitRound(int peer, const char* call) {
     if (arrived()) return;
     sched_yield();
   }
-  const auto start = std::chrono::steady_clock::now();
+  WaitClock clock(WaitClock::Clock::now());
   place.sleepers.fetch_add(1);
   while (!arrived()) {
     const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(
-        std::chrono::steady_clock::now() - start);
+        clock.Waited(WaitClock::Clock::now()));
     if (waited >= control_.timeout()) {
       DieOfWaiting(rank_, std::string(call) + " for rank " + std::to_string(peer),
                    control_.timeout());
