@@ -34,6 +34,7 @@ class StepWatch {
   const std::chrono::milliseconds step_timeout_;
   Metrics* metrics_ = nullptr;
   StepShape shape_;
+  int64_t last_step_ = -1;
   std::chrono::steady_clock::time_point start_;
 };
 

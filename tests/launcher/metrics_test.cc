@@ -7,9 +7,14 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "launcher/step_watch.h"
+#include "launcher/vital_signs.h"
+#include "parallel/groups.h"
+#include "parallel/heartbeat.h"
 
 namespace tamis {
 namespace {
@@ -110,6 +115,25 @@ TEST_F(MetricsTest, ReadsGaugesWhenAsked) {
   EXPECT_THAT(text, HasSubstr(Line("tamis:selection_context_tokens_total", "300")));
   EXPECT_THAT(text, HasSubstr(Line("tamis:selection_attention_mass", "0.875", ",layer=\"2\"")));
   EXPECT_THAT(text, HasSubstr(Line("tamis:rank_heartbeat_age_seconds", "0.5", ",rank=\"1\"")));
+}
+
+TEST_F(MetricsTest, APlanThatIsWaitedForTwiceCountsOnce) {
+  const Group group = MakeSelfGroup();
+  Heartbeat heartbeat(World{}, *group.control);
+  VitalSigns signs("", std::chrono::seconds(10));
+  StepWatch watch(heartbeat, signs, std::chrono::seconds(60));
+  watch.SetMetrics(metrics_.get());
+  StepPlan plan;
+  plan.kind = PlanKind::kRun;
+  plan.sequences.resize(1);
+  plan.sequences[0].num_tokens = 5;
+  const StepHooks hooks = watch.hooks();
+  for (const int64_t step : {0, 1, 1, 2}) {
+    plan.step_id = step;
+    hooks.begin(plan);
+    hooks.end();
+  }
+  EXPECT_THAT(Get(metrics_->port()), HasSubstr(Line("vllm:iteration_tokens_total_count", "3")));
 }
 
 TEST_F(MetricsTest, StepsCountByPhase) {
