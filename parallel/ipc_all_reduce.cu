@@ -168,9 +168,9 @@ void IpcAllReduce(void* x, int64_t items, DType dtype, ReduceOp op, const IpcVie
 }
 
 bool IpcCanNorm(const TensorView& out, const TensorView& residual, const TensorView& x,
-                const ConstTensorView& weight) {
+                const ConstTensorView& weight, const IpcLimits& limits) {
   const int64_t hidden = x.shape[1];
-  return x.shape[0] <= IpcBlocksMax() &&
+  return x.shape[0] <= std::min(kIpcBlocksMax, limits.multiprocessors) &&
          x.shape[0] * NormThreads(hidden, x.dtype) * kIpcVecBytes <= kIpcRoundBytes &&
          hidden * static_cast<int64_t>(DTypeBytes(x.dtype)) % int64_t{kIpcVecBytes} == 0 &&
          NormThreads(hidden, x.dtype) <= kNormThreadsMax && Aligned16(out.data) &&

@@ -4,20 +4,23 @@
 #include <cuda_runtime_api.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <string>
 
 #include "kernels/cuda/check_cuda.h"
+#include "kernels/cuda/launch.cuh"
 
 namespace tamis {
 namespace {
 
-// What ranks tell each other before they map: one boot of one host, processes of their own, and
-// the handle of the inbox.
+// What ranks tell each other before they map: one boot of one host, processes of their own, what
+// their GPUs have, and the handle of the inbox.
 struct Invitation {
   std::array<char, 40> boot_id;
   int64_t process;
+  IpcLimits limits;
   cudaIpcMemHandle_t handle;
 };
 
@@ -91,8 +94,10 @@ bool IpcChannel::MapPeers() {
   Invitation mine = {};
   mine.boot_id = BootId();
   mine.process = getpid();
-  const bool can_share =
-      cudaIpcGetMemHandle(&mine.handle, inbox_.data()) == cudaSuccess;
+  mine.limits = {cuda::DeviceAttribute(cudaDevAttrMultiProcessorCount),
+                 cuda::DeviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)};
+  limits_ = mine.limits;
+  const bool can_share = cudaIpcGetMemHandle(&mine.handle, inbox_.data()) == cudaSuccess;
   std::string bytes(sizeof mine, '\0');
   std::memcpy(bytes.data(), &mine, sizeof mine);
   const std::vector<std::string> all = control_.AllGather(bytes);
@@ -106,10 +111,12 @@ bool IpcChannel::MapPeers() {
     Invitation peer = {};
     CHECK_EQ(all[static_cast<size_t>(r)].size(), sizeof peer);
     std::memcpy(&peer, all[static_cast<size_t>(r)].data(), sizeof peer);
+    limits_.multiprocessors = std::min(limits_.multiprocessors, peer.limits.multiprocessors);
+    limits_.shared_bytes = std::min(limits_.shared_bytes, peer.limits.shared_bytes);
     void* data = nullptr;
-    mapped_all = mapped_all && peer.boot_id == mine.boot_id && peer.process != mine.process &&
-                 cudaIpcOpenMemHandle(&data, peer.handle, cudaIpcMemLazyEnablePeerAccess) ==
-                     cudaSuccess;
+    mapped_all =
+        mapped_all && peer.boot_id == mine.boot_id && peer.process != mine.process &&
+        cudaIpcOpenMemHandle(&data, peer.handle, cudaIpcMemLazyEnablePeerAccess) == cudaSuccess;
     place = static_cast<std::byte*>(data);
   }
   static_cast<void>(cudaGetLastError());  // GPUs that cannot reach each other: not an error

@@ -28,6 +28,12 @@ struct IpcFault {
 
 enum class IpcCall : int32_t { kAllReduce, kAllReduceAddRmsNorm, kAllGather, kExchangeTopK };
 
+// What the weakest of the ranks' GPUs has: what a call does must not differ between ranks.
+struct IpcLimits {
+  int32_t multiprocessors;
+  int32_t shared_bytes;  // of a block
+};
+
 // A rank's view of the channel, passed to kernels by value.
 struct IpcView {
   std::byte* inboxes[kIpcRanksMax];  // of each rank, as mapped here: [2, W, slot_bytes]
@@ -52,6 +58,7 @@ class IpcChannel {
 
   // Bounded by the control's timeout as it is now.
   IpcView view() const;
+  const IpcLimits& limits() const { return limits_; }
   const Control& control() const { return control_; }
 
  private:
@@ -61,10 +68,11 @@ class IpcChannel {
 
   Control& control_;
   size_t slot_bytes_;
-  Buffer inbox_;   // [2, W, slot_bytes]
-  Buffer rounds_;  // u32 [kIpcBlocksMax]
-  Buffer fault_;   // IpcFault
+  Buffer inbox_;                    // [2, W, slot_bytes]
+  Buffer rounds_;                   // u32 [kIpcBlocksMax]
+  Buffer fault_;                    // IpcFault
   std::vector<std::byte*> mapped_;  // [W], this rank's own included
+  IpcLimits limits_ = {};
   std::mutex mutex_;
   std::condition_variable end_;
   bool ended_ = false;  // guarded by mutex_

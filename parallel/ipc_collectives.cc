@@ -43,7 +43,7 @@ class IpcCollectives final : public Collectives {
                            ConstTensorView weight, float eps, const Stream& stream) override {
     CheckReducible(x, DeviceKind::kCuda);
     if (x.empty()) return;
-    if (!cuda::IpcCanNorm(out, residual, x, weight)) {
+    if (!cuda::IpcCanNorm(out, residual, x, weight, channel_->limits())) {
       Collectives::AllReduceAddRmsNorm(out, residual, x, weight, eps, stream);
       return;
     }
@@ -53,7 +53,7 @@ class IpcCollectives final : public Collectives {
   void ExchangeTopK(const TopKExchange& lists, const CandidateView& candidates, Slice peers,
                     Scratch& scratch, const Stream& stream) override {
     const Shape& shape = lists.positions.shape;  // [S, Hs, k_max]
-    if (shape[0] * shape[1] > cuda::IpcExchangeRowsMax(shape[2], size())) {
+    if (shape[0] * shape[1] > cuda::IpcExchangeRowsMax(shape[2], size(), channel_->limits())) {
       Collectives::ExchangeTopK(lists, candidates, peers, scratch, stream);
       return;
     }
@@ -71,7 +71,7 @@ std::unique_ptr<Collectives> MakeIpcCollectives(Control& control) {
   if (channel == nullptr) return nullptr;
   cuda::IpcLoadReduceKernels(control.size());
   cuda::IpcLoadGatherKernels(control.size());
-  cuda::IpcLoadExchangeKernels(control.size());
+  cuda::IpcLoadExchangeKernels(control.size(), channel->limits());
   Barrier(control);
   return std::make_unique<IpcCollectives>(std::move(channel));
 }

@@ -245,9 +245,12 @@ size_t SharedBytes(int64_t k_max, int ranks) {
 
 }  // namespace
 
-int64_t IpcExchangeRowsMax(int64_t k_max, int ranks) {
+int64_t IpcExchangeRowsMax(int64_t k_max, int ranks, const IpcLimits& limits) {
   const int64_t k_limit = kThreads * (ranks <= 4 ? 4 : 2);
   if (k_max > k_limit || k_max == 0) return 0;
+  // An A100 has room for the lists of fewer ranks than an H100.
+  const size_t bytes = SharedBytes(k_max, ranks) + sizeof(Space);
+  if (bytes > static_cast<size_t>(limits.shared_bytes)) return 0;
   return static_cast<int64_t>(kIpcSlotBytes / sizeof(Packet)) / k_max;
 }
 
@@ -274,12 +277,12 @@ void IpcExchangeTopK(const TopKExchange& lists, const CandidateView& candidates,
   });
 }
 
-void IpcLoadExchangeKernels(int size) {
+void IpcLoadExchangeKernels(int size, const IpcLimits& limits) {
   for (const int64_t k_max : {1, 2, 4}) {
     DispatchExchange(k_max * kThreads, size, [&](auto* kernel) {
       // The default limit of 48 KiB counts static and dynamic shared memory together.
       const auto bytes = static_cast<int>(SharedBytes(k_max * kThreads, size));
-      if (IpcExchangeRowsMax(k_max * kThreads, size) == 0) return;
+      if (IpcExchangeRowsMax(k_max * kThreads, size, limits) == 0) return;
       CheckCuda(
           cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
       LoadKernel(kernel);

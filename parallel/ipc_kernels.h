@@ -22,7 +22,7 @@ constexpr size_t kIpcSlotBytes = 2 * kIpcRoundBytes;
 // Load the kernels for `size` ranks, so that no rank does so in the middle of its first round.
 void IpcLoadReduceKernels(int size);
 void IpcLoadGatherKernels(int size);
-void IpcLoadExchangeKernels(int size);
+void IpcLoadExchangeKernels(int size, const IpcLimits& limits);
 
 // x[0 .. items) = op over ranks, summed in rank order in float32. At most kIpcRoundBytes.
 void IpcAllReduce(void* x, int64_t items, DType dtype, ReduceOp op, const IpcView& view,
@@ -30,7 +30,7 @@ void IpcAllReduce(void* x, int64_t items, DType dtype, ReduceOp op, const IpcVie
 
 // True if IpcAllReduceAddRmsNorm takes rows like these.
 bool IpcCanNorm(const TensorView& out, const TensorView& residual, const TensorView& x,
-                const ConstTensorView& weight);
+                const ConstTensorView& weight, const IpcLimits& limits);
 
 // Collectives::AllReduceAddRmsNorm with the bits of its two parts. At most kIpcBlocksMax rows.
 void IpcAllReduceAddRmsNorm(TensorView out, TensorView residual, ConstTensorView x,
@@ -43,7 +43,7 @@ void IpcAllGather(void* out, size_t stride_bytes, const void* x, size_t bytes, c
 
 // Rows (one per sequence and selection head) of lists of k_max that one round of IpcExchangeTopK
 // takes; 0 where so many lists do not fit a block.
-int64_t IpcExchangeRowsMax(int64_t k_max, int ranks);
+int64_t IpcExchangeRowsMax(int64_t k_max, int ranks, const IpcLimits& limits);
 
 // Collectives::ExchangeTopK: the bits of all-gather and ops::MergeTopK.
 void IpcExchangeTopK(const TopKExchange& lists, const CandidateView& candidates, Slice peers,
