@@ -2,6 +2,7 @@
 #include "launcher/choose_device.h"
 
 #include "absl/strings/str_cat.h"
+#include "parallel/cuda_group.h"
 
 namespace tamis {
 
@@ -26,8 +27,11 @@ absl::StatusOr<ChosenDevice> ChooseDevice(const ServeConfig& config, const World
   ChosenDevice device;
   device.kind = DeviceKind::kCuda;
   device.name = absl::StrCat("cuda:", gpu, ", ", CudaDeviceName());
-  device.num_ranks = (world.local_size - gpu + num_gpus - 1) / num_gpus;
   return device;
+}
+
+void CountSharers(Control& control, ChosenDevice* device) {
+  if (device->kind == DeviceKind::kCuda) device->num_ranks = RanksOnMyGpu(control);
 }
 
 }  // namespace tamis

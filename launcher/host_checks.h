@@ -14,4 +14,8 @@ std::string BuildDigest();
 // then falls back to TCP without a word); else "". The arguments are for tests.
 std::string LockedMemoryWarning(const std::string& infiniband_dir = "/sys/class/infiniband");
 
+// For a host on which the heartbeat sees fewer ranks than there are.
+inline constexpr const char* kNoSharedMemoryWarning =
+    "the ranks of this host cannot share memory: only --step-timeout notices one that is stopped";
+
 }  // namespace tamis

@@ -85,7 +85,7 @@ std::string Fingerprint(const ServeConfig& config, const ModelConfig& model, Dev
 }  // namespace
 
 absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& world, Group& group,
-                                    const std::function<absl::Status()>& before_weights) {
+                                    const LoadHooks& hooks) {
   Control& control = *group.control;
   const auto wanted_ranks = config.ranks.tensor_parallel_size;
   if (wanted_ranks != 0 && wanted_ranks != world.size) {
@@ -108,6 +108,7 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
   loaded.device = *device;
   loaded.dtype = NamedDType(config.model.dtype, device->kind);
   TAMIS_RETURN_IF_ERROR(AgreeOnText(control, Fingerprint(config, loaded.model, device->kind)));
+  CountSharers(control, &loaded.device);
   if (device->kind == DeviceKind::kCuda) group = OnCuda(std::move(group));
 
   const ModelConfig& model = loaded.model;
@@ -130,7 +131,7 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
   worker.kv.block_tokens = BlockTokens(config, device->kind);
   worker.kv.dtype = loaded.dtype;
   TAMIS_ASSIGN_OR_RETURN(loaded.scheduler, SizeCache(config, {model, shard, loaded.dtype}, worker,
-                                                     *device, world, control));
+                                                     loaded.device, world, control));
   if (const std::string problem = SchedulerConfigProblem(loaded.scheduler); !problem.empty()) {
     return absl::InvalidArgumentError(problem);
   }
@@ -143,13 +144,14 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
   if (world.rank == 0) {
     spdlog::info("memory of rank 0, {}:\n{}", device->name, RenderMemoryBudget(budget));
   }
-  TAMIS_RETURN_IF_ERROR(CheckMemory(world, control, *device, budget));
-  TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, before_weights()));
+  TAMIS_RETURN_IF_ERROR(CheckMemory(world, control, loaded.device, budget));
+  TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, hooks.before_weights()));
 
   ModelWeights weights = AllocateWeights(model, shard, loaded.dtype, device->kind);
   const auto log = [](std::string_view line) { spdlog::info("{}", line); };
   status = (*files)->Load(shard, weights, ShowProgress(world.rank, log));
   TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, status));
+  hooks.after_weights();
   loaded.worker =
       std::make_unique<Worker>(worker, model, shard, std::move(weights), *group.collectives);
   return loaded;

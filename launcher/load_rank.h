@@ -26,11 +26,16 @@ struct LoadedRank {
   std::unique_ptr<Worker> worker;
 };
 
+struct LoadHooks {
+  // When the model and its memory are known to be good: the last that can fail quickly.
+  std::function<absl::Status()> before_weights = absl::OkStatus;
+  // When the weights are there: from here on nothing waits for a disk.
+  std::function<void()> after_weights = [] {};
+};
+
 // Every rank calls it at the same time; the error is the same on all of them. `group` outlives the
-// worker; on GPUs its collectives are exchanged for ones that take CUDA tensors. `before_weights`
-// is called when the model and its memory are known to be good: the last that can fail quickly.
-absl::StatusOr<LoadedRank> LoadRank(
-    const ServeConfig& config, const World& world, Group& group,
-    const std::function<absl::Status()>& before_weights = absl::OkStatus);
+// worker; on GPUs its collectives are exchanged for ones that take CUDA tensors.
+absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& world, Group& group,
+                                    const LoadHooks& hooks);
 
 }  // namespace tamis

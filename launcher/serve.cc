@@ -43,6 +43,7 @@ using Clock = std::chrono::steady_clock;
 
 // An idle engine makes a step a second; a busy one is bound by --step-timeout.
 constexpr std::chrono::seconds kPatience{10};
+constexpr double kPlanPeriodsS = 3;  // for a plan, on top of --step-timeout
 
 std::chrono::milliseconds Millis(double seconds) {
   return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
@@ -129,9 +130,8 @@ absl::StatusOr<std::unique_ptr<Metrics>> StartMetrics(const ServeConfig& config,
                                                       const LoadedRank& loaded,
                                                       const Engine& engine,
                                                       const Heartbeat& heartbeat) {
-  const ServeConfig::Server& server = config.server;
-  if (server.metrics_port == 0) return nullptr;
-  const MetricsOptions options{MetricsHost(config), static_cast<int>(server.metrics_port),
+  if (config.server.metrics_port == 0) return nullptr;
+  const MetricsOptions options{MetricsHost(config), static_cast<int>(config.server.metrics_port),
                                ServedName(config), loaded.scheduler.max_model_len};
   return Metrics::Start(options, [&] {
     MetricsSnapshot now{engine.stats(), {}};
@@ -169,7 +169,7 @@ absl::Status Lead(const ServeConfig& config, const World& world, Control& contro
     return absl::OkStatus();
   };
   TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, listen()));
-  control.set_timeout(Millis(config.timeouts.step_s));
+  control.set_timeout(Millis(config.timeouts.step_s + kPlanPeriodsS));
   watchers.metrics = metrics.get();
   watchers.steps.SetMetrics(metrics.get());
   watchers.signs.SetState(RankState::kServing);
@@ -196,6 +196,7 @@ absl::Status ServeRank(const ServeConfig& config, const World& world, Group& gro
   HeartbeatOptions options;
   options.timeout = Millis(config.timeouts.heartbeat_s);
   Heartbeat heartbeat(world, control, options);
+  if (heartbeat.peers() < world.local_size - 1) spdlog::warn(kNoSharedMemoryWarning);
   Watchers watchers{heartbeat, signs, StepWatch(heartbeat, signs, Millis(config.timeouts.step_s))};
   if (world.rank == 0 && config.server.metrics_port > 0 && !group.collectives->capturable()) {
     group.collectives = TimeAllReduces(std::move(group.collectives), [&watchers](double seconds) {
@@ -203,15 +204,21 @@ absl::Status ServeRank(const ServeConfig& config, const World& world, Group& gro
     });
   }
   FrontEnd front;  // rank 0's
-  const auto open_front_end = [&]() -> absl::Status {
+  LoadHooks hooks;
+  hooks.before_weights = [&]() -> absl::Status {
     if (world.rank != 0) return absl::OkStatus();
     TAMIS_ASSIGN_OR_RETURN(front, OpenFrontEnd(config));
     return absl::OkStatus();
   };
-  TAMIS_ASSIGN_OR_RETURN(LoadedRank loaded, LoadRank(config, world, group, open_front_end));
+  hooks.after_weights = [&] {  // collectives on GPUs have no other bound there
+    heartbeat.Arm("--startup-timeout passed while kernels were tuned and graphs captured",
+                  Clock::now() + Millis(config.timeouts.startup_s));
+  };
+  TAMIS_ASSIGN_OR_RETURN(LoadedRank loaded, LoadRank(config, world, group, hooks));
+  heartbeat.Disarm();
   if (world.rank == 0) return Lead(config, world, control, loaded, front, watchers, shutdown);
   TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, absl::OkStatus()));
-  control.set_timeout(Millis(config.timeouts.step_s));
+  control.set_timeout(Millis(config.timeouts.step_s + kPlanPeriodsS));
   signs.SetState(RankState::kServing);
   FollowLeader(control, *loaded.worker, watchers.steps.hooks());
   return absl::OkStatus();

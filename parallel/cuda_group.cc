@@ -6,6 +6,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <string>
 
 #include "kernels/cuda/check_cuda.h"
@@ -88,6 +89,12 @@ std::unique_ptr<Collectives> OrDie(std::unique_ptr<Collectives> ipc) {
 }
 
 }  // namespace
+
+int RanksOnMyGpu(Control& control) {
+  const std::vector<std::string> devices = control.AllGather(DeviceId());
+  const std::string& mine = devices[static_cast<size_t>(control.rank())];
+  return static_cast<int>(std::count(devices.begin(), devices.end(), mine));
+}
 
 Group OnCuda(Group host, CudaTransport transport) {
   if (host.control->size() == 1) return host;

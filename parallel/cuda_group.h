@@ -20,4 +20,7 @@ enum class CudaTransport : uint8_t {
 // device, besides the host tensors that `host` takes. Without a CUDA build this dies.
 Group OnCuda(Group host, CudaTransport transport = CudaTransport::kAuto);
 
+// Collective. How many ranks of the group, this one included, are on this thread's current device.
+int RanksOnMyGpu(Control& control);
+
 }  // namespace tamis

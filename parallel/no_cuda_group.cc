@@ -7,4 +7,6 @@ namespace tamis {
 
 Group OnCuda(Group, CudaTransport) { Die("built without CUDA"); }
 
+int RanksOnMyGpu(Control&) { Die("built without CUDA"); }
+
 }  // namespace tamis

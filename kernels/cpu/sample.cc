@@ -72,8 +72,8 @@ int64_t Keep(uint64_t* kept, const float* logits, int64_t vocab, int32_t likelie
   return taken;
 }
 
-// The kept token of the largest logit / temperature + noise; the likeliest where quotients overflow,
-// since no other can then be compared with it.
+// The kept token of the largest logit / temperature + noise; the likeliest where quotients
+// overflow, since no other can then be compared with it.
 int32_t Draw(const uint64_t* kept, int64_t n, const float* logits, int32_t likeliest,
              const RowParams& params) {
   uint64_t best = 0;

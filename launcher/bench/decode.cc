@@ -206,8 +206,9 @@ absl::Status RunRank(const DecodeBenchFlags& flags, const ServeConfig& config, c
   const int threads = config.ranks.cpu_threads > 0 ? static_cast<int>(config.ranks.cpu_threads)
                                                    : std::max(1, cores / env.world().local_size);
   SetCpuMathThreads(threads);
-  TAMIS_ASSIGN_OR_RETURN(const ChosenDevice device, ChooseDevice(config, env.world()));
+  TAMIS_ASSIGN_OR_RETURN(ChosenDevice device, ChooseDevice(config, env.world()));
   TAMIS_ASSIGN_OR_RETURN(Group group, MakeGroup(flags, env, device.kind));
+  CountSharers(*group.control, &device);
   if (!flags.simulate_rank.empty()) {
     TAMIS_ASSIGN_OR_RETURN(bench.latencies, CollectiveLatencies::Read(flags.latencies_path));
   }

@@ -197,13 +197,14 @@ absl::Status RunRank(const LogitsFlags& flags, const ServeConfig& config, const 
   group.control->set_timeout(
       std::chrono::milliseconds(static_cast<int64_t>(config.timeouts.startup_s * 1000)));
   std::ofstream out;  // rank 0's
-  const auto open_out = [&] {
+  LoadHooks hooks;
+  hooks.before_weights = [&] {
     if (env.world().rank != 0) return absl::OkStatus();
     out.open(flags.out_path, std::ios::binary);
     return out.is_open() ? absl::OkStatus() : CannotWrite(flags);
   };
   TAMIS_ASSIGN_OR_RETURN(LoadedRank rank, LoadRank(Fit(config, sequences, flags, device.kind),
-                                                   env.world(), group, open_out));
+                                                   env.world(), group, hooks));
   TAMIS_RETURN_IF_ERROR(CheckIds(sequences, rank.model.vocab_size));
   if (env.world().rank == 0) return Lead(flags, sequences, *group.control, rank, out);
   FollowLeader(*group.control, *rank.worker);

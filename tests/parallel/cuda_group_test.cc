@@ -66,6 +66,13 @@ std::vector<Param> Params() {
   return params;
 }
 
+TEST(RanksOnMyGpu, CountsByTheDeviceAndNotByItsNumber) {
+  const int size = TestMpi().world().size;
+  const int gpus = CudaDeviceCount();
+  const int mine = TestMpi().world().local_rank % gpus;
+  EXPECT_EQ(RanksOnMyGpu(*MakeMpiGroup(TestMpi()).control), (size - mine + gpus - 1) / gpus);
+}
+
 class CudaGroupTest : public testing::TestWithParam<Param> {};
 
 TEST_P(CudaGroupTest, Case) {
