@@ -2,6 +2,13 @@
 if(NOT CMAKE_CUDA_ARCHITECTURES)
   set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real)
 endif()
+# Kernels wait for each other only in code for 90 and later, and are launched overlapping on every
+# such GPU: code that it compiled from an older architecture's PTX would not wait.
+foreach(arch ${CMAKE_CUDA_ARCHITECTURES})
+  if(arch MATCHES "^([0-9]+)(-virtual)?$" AND CMAKE_MATCH_1 LESS 90)
+    message(FATAL_ERROR "CMAKE_CUDA_ARCHITECTURES: ${arch}; allowed is ${CMAKE_MATCH_1}-real")
+  endif()
+endforeach()
 enable_language(CUDA)
 # CMake 3.25.1 does not know that nvcc 12 and later have C++20.
 if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
