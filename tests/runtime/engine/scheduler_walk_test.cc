@@ -78,8 +78,8 @@ class SchedulerWalkTest : public testing::TestWithParam<WalkCase> {
         std::min<int64_t>(client.finish_after, config.max_model_len - prompt_len));
     if (Chance(0.3)) {
       const int64_t at = Below(client.finish_after);
-      (Chance(0.5) ? request->eos_token_ids
-                   : request->sampling.stop_token_ids) = {ExpectedToken(seed, prompt_len + at)};
+      (Chance(0.5) ? request->eos_token_ids : request->sampling.stop_token_ids)
+          .assign(1, ExpectedToken(seed, prompt_len + at));
       client.finish_after = static_cast<int32_t>(at + 1);
       client.finish_expected = FinishReason::kStop;
     }
@@ -310,22 +310,19 @@ TEST_P(SchedulerWalkTest, InvariantsHold) {
 
 INSTANTIATE_TEST_SUITE_P(
     Walks, SchedulerWalkTest,
-    testing::Values(WalkCase{"Roomy", Config(8, 32, 64, 200, 4, 1, 64), 20'000, 24, 0.6},
-                    WalkCase{"Selecting", Selecting(Config(8, 32, 64, 16, 4, 2, 64)), 15'000, 24,
-                             0.4},
-                    WalkCase{"TightPool", Config(8, 32, 64, 16, 4, 2, 64), 25'000, 24, 0.4},
-                    WalkCase{"OneTokenBlocks", Config(16, 16, 40, 60, 1, 1, 32), 20'000, 30, 0.5},
-                    WalkCase{"TightBudget", Config(6, 6, 48, 20, 8, 3, 16), 15'000, 40, 0.15},
-                    WalkCase{"ManySlots", Config(32, 64, 64, 64, 4, 1, 128), 20'000, 30, 1.0},
-                    WalkCase{"RoomyAhead", Config(8, 32, 64, 200, 4, 1, 64), 20'000, 24, 0.6, true},
-                    WalkCase{"SelectingAhead", Selecting(Config(8, 32, 64, 16, 4, 2, 64)), 15'000,
-                             24, 0.4, true},
-                    WalkCase{"TightPoolAhead", Config(8, 32, 64, 16, 4, 2, 64), 25'000, 24, 0.4,
-                             true},
-                    WalkCase{"OneTokenBlocksAhead", Config(16, 16, 40, 60, 1, 1, 32), 20'000, 30,
-                             0.5, true},
-                    WalkCase{"TightBudgetAhead", Config(6, 6, 48, 20, 8, 3, 16), 15'000, 40, 0.15,
-                             true}),
+    testing::Values(
+        WalkCase{"Roomy", Config(8, 32, 64, 200, 4, 1, 64), 20'000, 24, 0.6},
+        WalkCase{"Selecting", Selecting(Config(8, 32, 64, 16, 4, 2, 64)), 15'000, 24, 0.4},
+        WalkCase{"TightPool", Config(8, 32, 64, 16, 4, 2, 64), 25'000, 24, 0.4},
+        WalkCase{"OneTokenBlocks", Config(16, 16, 40, 60, 1, 1, 32), 20'000, 30, 0.5},
+        WalkCase{"TightBudget", Config(6, 6, 48, 20, 8, 3, 16), 15'000, 40, 0.15},
+        WalkCase{"ManySlots", Config(32, 64, 64, 64, 4, 1, 128), 20'000, 30, 1.0},
+        WalkCase{"RoomyAhead", Config(8, 32, 64, 200, 4, 1, 64), 20'000, 24, 0.6, true},
+        WalkCase{"SelectingAhead", Selecting(Config(8, 32, 64, 16, 4, 2, 64)), 15'000, 24, 0.4,
+                 true},
+        WalkCase{"TightPoolAhead", Config(8, 32, 64, 16, 4, 2, 64), 25'000, 24, 0.4, true},
+        WalkCase{"OneTokenBlocksAhead", Config(16, 16, 40, 60, 1, 1, 32), 20'000, 30, 0.5, true},
+        WalkCase{"TightBudgetAhead", Config(6, 6, 48, 20, 8, 3, 16), 15'000, 40, 0.15, true}),
     [](const testing::TestParamInfo<WalkCase>& walk) { return walk.param.name; });
 
 }  // namespace
