@@ -73,6 +73,7 @@ ServedModel Describe(const ServeConfig& config, const LoadedRank& loaded,
   served.config = loaded.model;
   served.dtype = DTypeName(loaded.dtype);
   served.max_model_len = loaded.scheduler.max_model_len;
+  served.max_streams = 2 * (loaded.scheduler.max_num_seqs + loaded.scheduler.max_waiting);
   served.eos_token_ids = loaded.model.eos_token_ids;
   for (const int32_t id : tokenizer.eos_token_ids()) {
     if (std::find(served.eos_token_ids.begin(), served.eos_token_ids.end(), id) ==

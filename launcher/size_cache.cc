@@ -88,6 +88,7 @@ absl::StatusOr<SchedulerConfig> SizeCache(const ServeConfig& config, const RankM
                                           const World& world, Control& control) {
   SchedulerConfig scheduler;
   scheduler.max_num_seqs = config.schedule.max_num_seqs;
+  scheduler.max_logprobs = std::min<int64_t>(scheduler.max_logprobs, rank.model.vocab_size);
   scheduler.max_num_batched_tokens = StepTokens(config, rank.model, device.kind);
   scheduler.max_waiting = config.schedule.max_waiting;
   scheduler.block_tokens = worker.kv.block_tokens;

@@ -57,7 +57,7 @@ struct Request {
   SamplingParams sampling;
   SelectionParams selection;
   std::vector<int32_t> eos_token_ids;
-  std::chrono::steady_clock::time_point arrival;
+  std::chrono::steady_clock::time_point arrival = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 
   // Called on the engine thread, in order; must not block. Never called after an event with

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "runtime/load/json_depth.h"
 #include "runtime/load/quote.h"
 #include "runtime/status_macros.h"
 
@@ -19,6 +20,10 @@ namespace {
 using nlohmann::json;
 
 absl::StatusOr<json> ParseObject(std::string_view text, const std::string& path) {
+  if (NestsTooDeep(text)) {
+    return absl::DataLossError(
+        absl::StrCat(path, ": nests deeper than ", kJsonDepthMax, " levels"));
+  }
   json parsed = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!parsed.is_object()) {
     return absl::DataLossError(absl::StrCat(path, ": not a JSON object"));

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/load/formats.h"
 #include "runtime/load/hf_config.h"
+#include "runtime/load/json_depth.h"
 #include "runtime/load/quote.h"
 #include "runtime/load/safetensors.h"
 #include "runtime/status_macros.h"
@@ -46,6 +47,10 @@ using WeightMap = std::map<std::string, std::string>;
 
 absl::StatusOr<WeightMap> ReadIndex(const std::string& index_path) {
   TAMIS_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(index_path));
+  if (NestsTooDeep(Text(file))) {
+    return absl::DataLossError(
+        absl::StrCat(index_path, ": nests deeper than ", kJsonDepthMax, " levels"));
+  }
   const json parsed = json::parse(Text(file), nullptr, /*allow_exceptions=*/false);
   const json* map = nullptr;
   if (parsed.is_object()) {

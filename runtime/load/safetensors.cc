@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/load/byte_reader.h"
+#include "runtime/load/json_depth.h"
 #include "runtime/load/quote.h"
 #include "runtime/status_macros.h"
 
@@ -48,6 +49,7 @@ json ParseJson(std::span<const std::byte> text, std::optional<std::string>* twic
     return true;
   };
   const char* begin = reinterpret_cast<const char*>(text.data());
+  if (NestsTooDeep({begin, text.size()})) return json(json::value_t::discarded);
   return json::parse(begin, begin + text.size(), watch, /*allow_exceptions=*/false);
 }
 

@@ -52,6 +52,7 @@ struct ServedModel {
   std::string dtype;
   int64_t max_model_len = 0;
   std::vector<int32_t> eos_token_ids;
+  int64_t max_streams = 1024;  // that are not over, those that only the client holds up included
 };
 
 }  // namespace tamis

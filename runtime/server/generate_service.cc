@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps 1 and 2 of a request's life. Tokenising runs on gRPC's threads: a million-token prompt
-// delays nobody but its sender.
+// Steps 1 and 2 of a request's life. Short texts are tokenised on gRPC's threads, long ones on
+// threads of their own: a million-token prompt delays nobody but its sender.
 #include "runtime/server/generate_service.h"
 
 #include <chrono>
+#include <memory>
 #include <random>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/server/generate_stream.h"
 #include "runtime/server/wire.h"
+#include "runtime/status_macros.h"
 
 namespace tamis {
 namespace {
@@ -38,31 +41,38 @@ grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, const absl
 GenerateService::GenerateService(ServedModel model, const Tokenizer& tokenizer,
                                  ServiceBackend backend)
     : model_(std::move(model)),
-      limits_{model_.name, model_.max_model_len, model_.config.vocab_size},
+      limits_{model_.name, model_.max_model_len, model_.config.vocab_size,
+              tokenizer.token_bytes_max()},
       tokenizer_(tokenizer),
       chat_template_(ChatTemplate::For(tokenizer)),
       backend_(std::move(backend)),
+      places_(model_.max_streams),
       random_state_((uint64_t{std::random_device{}()} << 32) | std::random_device{}()) {}
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateService::Generate(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
-  if (absl::Status status = Authorize(*context); !status.ok()) {
-    return RefusedStream(ToGrpc(status));
-  }
-  v1::GenerateRequest message;
-  if (absl::Status status = ParseMessage(*bytes, &message); !status.ok()) {
-    return RefusedStream(ToGrpc(status));
-  }
-  absl::StatusOr<std::shared_ptr<Request>> request = MakeRequest(message);
-  if (!request.ok()) return RefusedStream(ToGrpc(request.status()));
-  (*request)->deadline = SteadyDeadline(*context);
-
+  const auto message = std::make_shared<v1::GenerateRequest>();
+  std::shared_ptr<void> place;
+  absl::Status status = Authorize(*context);
+  if (status.ok()) status = ParseMessage(*bytes, message.get());
+  if (status.ok()) status = ValidateRequest(*message, limits_);
+  if (status.ok()) status = places_.Take(&place);
+  if (!status.ok()) return RefusedStream(ToGrpc(status));
+  const auto request = std::make_shared<Request>();
+  request->deadline = SteadyDeadline(*context);
+  request->id = message->request_id().empty() ? absl::StrCat("gen-", absl::Hex(NextRandom()))
+                                              : message->request_id();
   // Tokens may arrive before this call returns; gRPC holds them until the stream is bound.
-  const std::shared_ptr<GenerateStream> stream =
-      GenerateStream::Create(tokenizer_, *request, message.sampling(), backend_.observer);
-  if (absl::Status status = backend_.submit(*request); !status.ok()) {
-    stream->Refuse(ToGrpc(status));
-  }
+  const auto stream = GenerateStream::Create(tokenizer_, request, message->sampling(),
+                                             backend_.observer, std::move(place));
+  status = encoders_.Run(static_cast<size_t>(TextBytes(*message)), [=, this] {
+    if (request->cancelled) return;  // the stream is over
+    absl::Status bad = FillRequest(*message, request.get());
+    if (bad.ok()) stream->SetTaken();
+    if (bad.ok()) bad = backend_.submit(request);
+    if (!bad.ok()) stream->Refuse(ToGrpc(bad));
+  });
+  if (!status.ok()) stream->Refuse(ToGrpc(status));
   return stream.get();
 }
 
@@ -79,11 +89,7 @@ absl::Status GenerateService::Authorize(const grpc::CallbackServerContext& conte
                     : "metadata authorization: not \"Bearer \" and an API key of this server");
 }
 
-absl::StatusOr<std::shared_ptr<Request>> GenerateService::MakeRequest(
-    const v1::GenerateRequest& message) {
-  if (absl::Status status = ValidateRequest(message, limits_); !status.ok()) return status;
-  auto request = std::make_shared<Request>();
-  request->arrival = std::chrono::steady_clock::now();
+absl::Status GenerateService::FillRequest(const v1::GenerateRequest& message, Request* request) {
   if (message.has_token_ids()) {
     request->prompt.assign(message.token_ids().ids().begin(), message.token_ids().ids().end());
   } else {
@@ -91,21 +97,15 @@ absl::StatusOr<std::shared_ptr<Request>> GenerateService::MakeRequest(
         message.has_chat() ? EncodeChat(message.chat()) : EncodeText(message.text(), true);
     if (!prompt.ok()) return prompt.status();
     // A tokenizer may know added tokens that the model has no embedding for.
-    if (absl::Status status = ValidateTokenIds(*prompt, "input: token", limits_); !status.ok()) {
-      return status;
-    }
+    TAMIS_RETURN_IF_ERROR(ValidateTokenIds(*prompt, "input: token", limits_));
     request->prompt = *std::move(prompt);
   }
   const auto prompt_tokens = static_cast<int64_t>(request->prompt.size());
-  if (absl::Status status = ValidatePromptLength(prompt_tokens, limits_); !status.ok()) {
-    return status;
-  }
+  TAMIS_RETURN_IF_ERROR(ValidatePromptLength(prompt_tokens, limits_));
   request->sampling = ToSamplingParams(message.sampling(), prompt_tokens, limits_, NextRandom());
   request->selection = ToSelectionParams(message.selection());
   request->eos_token_ids = model_.eos_token_ids;
-  request->id = message.request_id().empty() ? absl::StrCat("gen-", absl::Hex(NextRandom()))
-                                             : message.request_id();
-  return request;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<int32_t>> GenerateService::EncodeText(const std::string& text,
@@ -126,34 +126,36 @@ absl::StatusOr<std::vector<int32_t>> GenerateService::EncodeChat(
 grpc::ServerUnaryReactor* GenerateService::Tokenize(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* bytes,
                                                     grpc::ByteBuffer* response) {
-  v1::TokenizeRequest message;
+  const auto message = std::make_shared<v1::TokenizeRequest>();
   absl::Status status = Authorize(*context);
-  if (status.ok()) status = ParseMessage(*bytes, &message);
-  if (status.ok()) status = ValidateRequest(message);
+  if (status.ok()) status = ParseMessage(*bytes, message.get());
+  if (status.ok()) status = ValidateRequest(*message);
   if (!status.ok()) return Reply(context, status);
-  const bool add_bos = !message.has_add_special_tokens() || message.add_special_tokens();
-  const absl::StatusOr<std::vector<int32_t>> ids =
-      message.has_chat() ? EncodeChat(message.chat()) : EncodeText(message.text(), add_bos);
-  if (!ids.ok()) return Reply(context, ids.status());
-  v1::TokenizeResponse answer;
-  answer.mutable_token_ids()->Add(ids->begin(), ids->end());
-  answer.set_max_model_len(static_cast<int32_t>(model_.max_model_len));
-  *response = SerializeMessage(answer);
-  return Reply(context, absl::OkStatus());
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  status = encoders_.Run(static_cast<size_t>(TextBytes(*message)), [=, this] {
+    const bool add_bos = !message->has_add_special_tokens() || message->add_special_tokens();
+    const absl::StatusOr<std::vector<int32_t>> ids =
+        message->has_chat() ? EncodeChat(message->chat()) : EncodeText(message->text(), add_bos);
+    if (!ids.ok()) return reactor->Finish(ToGrpc(ids.status()));
+    v1::TokenizeResponse answer;
+    answer.mutable_token_ids()->Add(ids->begin(), ids->end());
+    answer.set_max_model_len(static_cast<int32_t>(model_.max_model_len));
+    *response = SerializeMessage(answer);
+    reactor->Finish(grpc::Status::OK);
+  });
+  if (!status.ok()) reactor->Finish(ToGrpc(status));
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* GenerateService::Detokenize(grpc::CallbackServerContext* context,
                                                       const v1::DetokenizeRequest* request,
                                                       v1::DetokenizeResponse* response) {
+  const bool skip = !request->has_skip_special_tokens() || request->skip_special_tokens();
+  const std::span<const int32_t> ids = TokenSpan(request->token_ids());
   absl::Status status = Authorize(*context);
-  if (status.ok()) {
-    status = ValidateTokenIds(TokenSpan(request->token_ids()), "token_ids", limits_);
-  }
-  if (status.ok()) {
-    response->set_text(
-        tokenizer_.Decode(TokenSpan(request->token_ids()),
-                          !request->has_skip_special_tokens() || request->skip_special_tokens()));
-  }
+  if (status.ok()) status = ValidateTokenIds(ids, "token_ids", limits_);
+  if (status.ok()) status = ValidateTextBytes(tokenizer_.CountBytes(ids, skip));
+  if (status.ok()) response->set_text(tokenizer_.Decode(ids, skip));
   return Reply(context, status);
 }
 

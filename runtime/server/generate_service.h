@@ -13,6 +13,8 @@
 #include "grpcpp/support/server_callback.h"
 #include "proto/tamis.grpc.pb.h"
 #include "runtime/server/backend.h"
+#include "runtime/server/encode_pool.h"
+#include "runtime/server/places.h"
 #include "runtime/server/validate.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -54,7 +56,8 @@ class GenerateService final : public ServiceBase {
  private:
   // UNAUTHENTICATED unless the call's metadata lets it in.
   absl::Status Authorize(const grpc::CallbackServerContext& context) const;
-  absl::StatusOr<std::shared_ptr<Request>> MakeRequest(const v1::GenerateRequest& message);
+  // Tokenises a valid message.
+  absl::Status FillRequest(const v1::GenerateRequest& message, Request* request);
   absl::StatusOr<std::vector<int32_t>> EncodeText(const std::string& text, bool add_bos) const;
   absl::StatusOr<std::vector<int32_t>> EncodeChat(const v1::ChatMessages& chat) const;
   uint64_t NextRandom();
@@ -64,7 +67,9 @@ class GenerateService final : public ServiceBase {
   const Tokenizer& tokenizer_;
   const absl::StatusOr<ChatTemplate> chat_template_;
   const ServiceBackend backend_;
+  Places places_;                       // of streams
   std::atomic<uint64_t> random_state_;  // of seeds and request ids
+  EncodePool encoders_;                 // last: its threads use the rest
 };
 
 }  // namespace tamis

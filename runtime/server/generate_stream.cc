@@ -46,11 +46,18 @@ GenerateStream::GenerateStream(const Tokenizer& tokenizer, std::shared_ptr<Reque
 std::shared_ptr<GenerateStream> GenerateStream::Create(const Tokenizer& tokenizer,
                                                        std::shared_ptr<Request> request,
                                                        const v1::SamplingOptions& options,
-                                                       const RequestObserver& observer) {
+                                                       const RequestObserver& observer,
+                                                       std::shared_ptr<void> place) {
   std::shared_ptr<GenerateStream> stream(new GenerateStream(tokenizer, request, options, observer));
   stream->self_ = stream;
+  stream->place_ = std::move(place);
   request->on_token = [stream](const TokenEvent& event) { stream->OnToken(event); };
   return stream;
+}
+
+void GenerateStream::SetTaken() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  taken_ = true;
 }
 
 void GenerateStream::Refuse(const grpc::Status& status) {
@@ -176,6 +183,7 @@ void GenerateStream::OnDone() {
   request_->cancelled = true;
   ObserveEnd();
   request_.reset();  // it holds this stream in on_token
+  place_.reset();
   self = std::move(self_);
 }
 

@@ -25,11 +25,16 @@ namespace tamis {
 // whichever is last frees it.
 class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  // Makes request->on_token feed the stream. `tokenizer` and `observer` must outlive it.
+  // Makes request->on_token feed the stream. `tokenizer` and `observer` must outlive it. `place`
+  // is let go when the call is over.
   static std::shared_ptr<GenerateStream> Create(const Tokenizer& tokenizer,
                                                 std::shared_ptr<Request> request,
                                                 const v1::SamplingOptions& options,
-                                                const RequestObserver& observer);
+                                                const RequestObserver& observer,
+                                                std::shared_ptr<void> place = nullptr);
+
+  // The request is whole and the engine gets it now; what becomes of it is observed.
+  void SetTaken();
 
   // Ends the call with an error instead of tokens; for a request the engine did not take.
   void Refuse(const grpc::Status& status);
@@ -56,9 +61,10 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   std::shared_ptr<GenerateStream> self_;  // until OnDone
   std::shared_ptr<Request> request_;
   const RequestObserver& observer_;
+  std::shared_ptr<void> place_;
   std::chrono::steady_clock::time_point last_token_;
   FinishReason finish_ = FinishReason::kAbort;  // until it ended otherwise
-  bool taken_ = true;                           // by the engine
+  bool taken_ = false;                          // by the engine
   StreamDecoder decoder_;
   StopMatcher matcher_;
   v1::GenerateResponse pending_;  // not yet given to gRPC

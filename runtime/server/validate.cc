@@ -117,7 +117,38 @@ absl::Status CheckSelection(const v1::SelectionOptions& selection) {
   return absl::OkStatus();
 }
 
+int64_t ChatBytes(const v1::ChatMessages& chat) {
+  int64_t bytes = 0;
+  for (const v1::ChatMessage& message : chat.messages()) {
+    bytes += static_cast<int64_t>(message.role().size() + message.content().size());
+  }
+  return bytes;
+}
+
+// A token more than max_model_len never fits, and none is longer than the longest.
+absl::Status CheckPromptBytes(int64_t bytes, const RequestLimits& limits) {
+  const int64_t most = limits.max_model_len * limits.token_bytes_max;
+  if (limits.token_bytes_max == 0 || bytes <= most) return absl::OkStatus();
+  return Bad("input: ", bytes, " bytes of text; allowed are at most ", most,
+             ", what max_model_len (", limits.max_model_len, ") of the longest token hold");
+}
+
 }  // namespace
+
+int64_t TextBytes(const v1::GenerateRequest& request) {
+  if (request.has_chat()) return ChatBytes(request.chat());
+  return static_cast<int64_t>(request.text().size());
+}
+
+int64_t TextBytes(const v1::TokenizeRequest& request) {
+  if (request.has_chat()) return ChatBytes(request.chat());
+  return static_cast<int64_t>(request.text().size());
+}
+
+absl::Status ValidateTextBytes(int64_t bytes) {
+  if (bytes <= kTextBytesMax) return absl::OkStatus();
+  return Bad("input: ", bytes, " bytes of text; allowed are at most ", kTextBytesMax);
+}
 
 bool IsUtf8(std::string_view text) {
   size_t i = 0;
@@ -160,7 +191,12 @@ absl::Status ValidateRequest(const v1::GenerateRequest& request, const RequestLi
     return Bad("model: ", Quoted(request.model()), "; this server serves ",
                Quoted(limits.model_name));
   }
-  absl::Status status;
+  if (request.request_id().size() > kRequestIdBytesMax) {
+    return Bad("request_id: ", request.request_id().size(), " bytes; allowed are at most ",
+               kRequestIdBytesMax);
+  }
+  absl::Status status = CheckPromptBytes(TextBytes(request), limits);
+  if (!status.ok()) return status;
   switch (request.input_case()) {
     case v1::GenerateRequest::kText: status = CheckText(request.text(), "text"); break;
     case v1::GenerateRequest::kTokenIds:
@@ -178,6 +214,7 @@ absl::Status ValidateRequest(const v1::GenerateRequest& request, const RequestLi
 }
 
 absl::Status ValidateRequest(const v1::TokenizeRequest& request) {
+  if (absl::Status status = ValidateTextBytes(TextBytes(request)); !status.ok()) return status;
   switch (request.input_case()) {
     case v1::TokenizeRequest::kText: return CheckText(request.text(), "text");
     case v1::TokenizeRequest::kChat: return CheckChat(request.chat());

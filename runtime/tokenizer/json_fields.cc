@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/load/json_depth.h"
 #include "runtime/tokenizer/tokenizer_spec.h"
 
 namespace tamis {
@@ -24,6 +25,10 @@ absl::StatusOr<nlohmann::json> JsonField::ReadFile(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
   const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  if (NestsTooDeep(text)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": nests deeper than ", kJsonDepthMax, " levels"));
+  }
   nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": not valid JSON"));

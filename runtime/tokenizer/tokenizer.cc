@@ -2,6 +2,7 @@
 // Opening by kind of path, and decoding, which needs no more than the bytes of each token.
 #include "runtime/tokenizer/tokenizer.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 
@@ -26,6 +27,20 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Open(const std::string& pa
                                            : ReadTokenizerGguf(path);
   TAMIS_RETURN_IF_ERROR(spec.status());
   return BpeTokenizer::Create(*std::move(spec));
+}
+
+int64_t Tokenizer::CountBytes(std::span<const int32_t> ids, bool skip_special) const {
+  size_t bytes = 0;
+  for (const int32_t id : ids) bytes += TokenBytes(id, skip_special).size();
+  return static_cast<int64_t>(bytes);
+}
+
+int64_t Tokenizer::token_bytes_max() const {
+  size_t most = 0;
+  for (int32_t id = 0; id < vocab_size(); ++id) {
+    most = std::max(most, TokenBytes(id, /*skip_special=*/false).size());
+  }
+  return static_cast<int64_t>(most);
 }
 
 std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) const {

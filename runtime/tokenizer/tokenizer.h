@@ -37,6 +37,10 @@ class Tokenizer {
   // The text of `ids`; invalid UTF-8 becomes U+FFFD.
   std::string Decode(std::span<const int32_t> ids, bool skip_special) const;
 
+  // Bytes of TokenBytes, of all `ids` together and of the longest token.
+  int64_t CountBytes(std::span<const int32_t> ids, bool skip_special) const;
+  int64_t token_bytes_max() const;
+
   virtual int32_t vocab_size() const = 0;
   virtual int32_t bos_token_id() const = 0;  // -1 = none
   virtual std::vector<int32_t> eos_token_ids() const = 0;

@@ -73,6 +73,9 @@ TEST_F(HfErrors, WeightsMissing) {
 TEST_F(HfErrors, ConfigBroken) {
   dir_.Write("config.json", "{\"hidden_size\": ");
   ExpectError(OpenWith({}), StatusCode::kDataLoss, {"config.json: not a JSON object"});
+  dir_.Write("config.json", "{\"eos_token_id\": " + std::string(300'000, '[') + "2" +
+                                std::string(300'000, ']') + "}");
+  ExpectError(OpenWith({}), StatusCode::kDataLoss, {"config.json: nests deeper than 64 levels"});
   SetConfig("sliding_window", 128);
   ExpectError(OpenWith({}), StatusCode::kInvalidArgument, {"config.json", "sliding_window"});
 }

@@ -100,6 +100,9 @@ TEST(SafetensorsErrors, NameFileTensorAndReason) {
 }
 
 TEST(SafetensorsErrors, HeaderLengthIsChecked) {
+  const std::string deep = "{\"t\": " + std::string(300'000, '[') + std::string(300'000, ']') + "}";
+  ExpectError(Parse(SafetensorsBytes(deep, "12345678")), StatusCode::kDataLoss,
+              {"not a JSON object"});
   ExpectError(Parse("1234567"), StatusCode::kDataLoss, {"only 7 bytes"});
   ExpectError(Parse(Raw<uint64_t>(3) + "{}"), StatusCode::kDataLoss, {"header would take 3"});
   ExpectError(Parse(Raw(std::numeric_limits<uint64_t>::max()) + "{}"), StatusCode::kDataLoss,

@@ -28,6 +28,31 @@ struct Case {
   std::string expected;  // stands in the message
 };
 
+TEST(Validate, IdsAndTextsHaveABound) {
+  v1::GenerateRequest request = Good();
+  request.set_request_id(std::string(kRequestIdBytesMax, 'x'));
+  EXPECT_TRUE(ValidateRequest(request, kLimits).ok());
+  request.set_request_id(std::string(kRequestIdBytesMax + 1, 'x'));
+  EXPECT_EQ(ValidateRequest(request, kLimits).message(),
+            "request_id: 257 bytes; allowed are at most 256");
+
+  RequestLimits limits = kLimits;
+  limits.max_model_len = 10;
+  limits.token_bytes_max = 3;
+  request = Good();
+  request.set_text(std::string(30, 'x'));
+  EXPECT_TRUE(ValidateRequest(request, limits).ok());
+  request.set_text(std::string(31, 'x'));
+  EXPECT_EQ(
+      ValidateRequest(request, limits).message(),
+      "input: 31 bytes of text; allowed are at most 30, what max_model_len (10) of the longest "
+      "token hold");
+  for (int i = 0; i < 7; ++i) request.mutable_chat()->add_messages()->set_role("user");
+  EXPECT_TRUE(ValidateRequest(request, limits).ok());
+  request.mutable_chat()->add_messages()->set_role("user");
+  EXPECT_FALSE(ValidateRequest(request, limits).ok()) << "roles count";
+}
+
 std::vector<Case> BadSelection() {
   using Request = v1::GenerateRequest;
   return {

@@ -96,6 +96,10 @@ TEST(RefusalsTest, BrokenFilesAreNamed) {
   EXPECT_THAT(
       std::string(Tokenizer::Open(directory.Write("tokenizer.json", "{\"a\":")).status().message()),
       HasSubstr("not valid JSON"));
+  const std::string nested = "{\"normalizer\": " + std::string(300'000, '[');
+  EXPECT_THAT(
+      std::string(Tokenizer::Open(directory.Write("tokenizer.json", nested)).status().message()),
+      HasSubstr("nests deeper than 64 levels"));
   EXPECT_EQ(Tokenizer::Open(directory.path() + "/none").status().code(),
             absl::StatusCode::kNotFound);
   const TempDirectory empty;
