@@ -3,12 +3,16 @@
 // at once however slowly the client reads.
 #include "runtime/server/generate_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "runtime/server/wire.h"
 
 namespace tamis {
 namespace {
+
+// About half a megabyte; most clients take messages of up to 4 MiB.
+constexpr int64_t kMessageEntriesMax = 32768;
 
 void AddLogprobs(int32_t token_id, const TokenLogprobs& from, v1::Logprobs* to) {
   to->set_token_id(token_id);
@@ -106,7 +110,12 @@ void GenerateStream::ObserveEnd() {
 
 void GenerateStream::AddToken(const TokenEvent& event) {
   ++completion_tokens_;
+  if (pending_entries_ >= kMessageEntriesMax) {
+    full_.push_back(std::exchange(pending_, {}));
+    pending_entries_ = 0;
+  }
   has_pending_ = true;
+  pending_entries_ += 1 + std::max(0, request_->sampling.num_logprobs + 1);
   pending_.add_token_ids(event.token_id);
   if (request_->sampling.num_logprobs >= 0) {
     AddLogprobs(event.token_id, event.logprobs, pending_.add_logprobs());
@@ -138,21 +147,34 @@ void GenerateStream::EndWith(v1::FinishReason reason) {
 
 void GenerateStream::Close(const grpc::Status& status) {
   request_->cancelled = true;
-  if (ended_ && !has_pending_) return;  // the last message is on its way
+  if (ended_ && !HasMessages()) return;  // the last message is on its way
   ended_ = true;
   has_pending_ = false;
+  full_.clear();
   status_ = status;
   Advance();
 }
 
+// REQUIRES: there is one.
+v1::GenerateResponse GenerateStream::TakeMessage() {
+  v1::GenerateResponse message;
+  if (!full_.empty()) {
+    message = std::move(full_.front());
+    full_.pop_front();
+  } else {
+    message.Swap(&pending_);
+    has_pending_ = false;
+    pending_entries_ = 0;
+  }
+  return message;
+}
+
 void GenerateStream::Advance() {
   if (write_in_flight_ || finish_called_) return;
-  if (has_pending_) {
-    has_pending_ = false;
+  if (HasMessages()) {
     write_in_flight_ = true;
-    writing_ = SerializeMessage(pending_);
-    pending_.Clear();
-    if (ended_) {
+    writing_ = SerializeMessage(TakeMessage());
+    if (ended_ && !HasMessages()) {
       finish_called_ = true;
       StartWriteAndFinish(&writing_, grpc::WriteOptions(), grpc::Status::OK);
     } else {

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -52,6 +53,8 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   // REQUIRES: mutex_ held, for all below.
   void AddToken(const TokenEvent& event);
   void EndWith(v1::FinishReason reason);
+  bool HasMessages() const { return has_pending_ || !full_.empty(); }
+  v1::GenerateResponse TakeMessage();
   void Close(const grpc::Status& status);
   void Advance();
   void ObserveToken();
@@ -67,8 +70,10 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   bool taken_ = false;                          // by the engine
   StreamDecoder decoder_;
   StopMatcher matcher_;
-  v1::GenerateResponse pending_;  // not yet given to gRPC
+  std::deque<v1::GenerateResponse> full_;  // not yet given to gRPC, as large as a message may be
+  v1::GenerateResponse pending_;           // comes after those
   bool has_pending_ = false;
+  int64_t pending_entries_ = 0;  // tokens and logprobs in it
   int32_t completion_tokens_ = 0;
   bool ended_ = false;  // no event counts any more; status_ says how the call ends
   grpc::Status status_;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What one client asks for must not take what all need: gRPC's threads, memory, streams.
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <future>
 #include <latch>
@@ -157,6 +159,30 @@ TEST_F(ServiceTest, TextsHaveABound) {
   const grpc::Status refused = stub_->Detokenize(&another, ids, &text);
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(refused.error_message(), HasSubstr("16777220 bytes of text"));
+}
+
+// What a client that does not read has coming is cut into messages that it can take.
+TEST_F(ServiceTest, MessagesStaySmallHoweverMuchWaits) {
+  engine_.set_step_time(std::chrono::microseconds(0));
+  v1::GenerateRequest request = Ask("endless", 4900);
+  request.mutable_sampling()->set_logprobs(20);
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, request);
+  ASSERT_TRUE(WaitUntilIdle());
+  int num_tokens = 0;
+  size_t largest = 0;
+  v1::GenerateResponse message, last;
+  for (; reader->Read(&message); last = message) {
+    num_tokens += message.token_ids_size();
+    EXPECT_EQ(message.logprobs_size(), message.token_ids_size());
+    largest = std::max(largest, message.ByteSizeLong());
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(num_tokens, 4900);
+  EXPECT_EQ(last.finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(last.usage().completion_tokens(), 4900);
+  EXPECT_LT(largest, size_t{600} << 10);
+  EXPECT_GT(largest, size_t{200} << 10) << "nothing had to be cut";
 }
 
 TEST(EncodePoolTest, RunsShortTextsAtOnceAndLimitsWhatWaits) {
