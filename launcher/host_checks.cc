@@ -3,7 +3,9 @@
 
 #include <openssl/evp.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <fstream>
@@ -38,6 +40,18 @@ std::string BuildDigest() {
   constexpr size_t kShown = 8;  // bytes: enough to tell builds apart
   return absl::BytesToHexString(
       absl::string_view(reinterpret_cast<const char*>(digest.data()), kShown));
+}
+
+uint64_t HostMemoryBytes(const std::string& cgroup_dir) {
+  auto bytes = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+               static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE));
+  // Version 2, then 1; without a limit they hold "max", or more than there is.
+  for (const char* name : {"/memory.max", "/memory/memory.limit_in_bytes"}) {
+    std::ifstream file(cgroup_dir + name);
+    uint64_t limit = 0;
+    if (file >> limit) bytes = std::min(bytes, limit);
+  }
+  return bytes;
 }
 
 std::string LockedMemoryWarning(const std::string& infiniband_dir) {

@@ -41,7 +41,8 @@ DType NamedDType(const std::string& name, DeviceKind device) {
   return device == DeviceKind::kCuda ? DType::kBF16 : DType::kF32;
 }
 
-absl::Status CheckModel(const ServeConfig& config, const ModelConfig& model, const World& world) {
+absl::Status CheckModel(const ServeConfig& config, const ModelConfig& model, const World& world,
+                        DeviceKind device) {
   const auto bad = [&](const std::string& problem) {
     return absl::InvalidArgumentError(absl::StrCat(config.model.path, ": ", problem));
   };
@@ -49,6 +50,11 @@ absl::Status CheckModel(const ServeConfig& config, const ModelConfig& model, con
   if (const std::string feature = UnsupportedFeature(model); !feature.empty()) {
     return absl::UnimplementedError(
         absl::StrCat(config.model.path, ": the model needs ", feature, ", which is not supported"));
+  }
+  constexpr int64_t kGpuHeadDimMax = 256;  // of scalar attention, which takes what others do not
+  if (device == DeviceKind::kCuda && model.head_dim > kGpuHeadDimMax) {
+    return bad(absl::StrCat("head_dim is ", model.head_dim, "; on GPUs allowed are at most ",
+                            kGpuHeadDimMax));
   }
   const std::string split = ShardProblem(model.num_q_heads, model.num_kv_heads, model.ffn_size,
                                          model.vocab_size, world.size);
@@ -101,7 +107,7 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
 
   auto files = OpenModel(config.model.path, FormatOf(config.model.load_format), config.model.seed);
   absl::Status status = files.status();
-  if (status.ok()) status = CheckModel(config, (*files)->config(), world);
+  if (status.ok()) status = CheckModel(config, (*files)->config(), world, device->kind);
   TAMIS_RETURN_IF_ERROR(AgreeOnStatus(control, status));
   LoadedRank loaded;
   loaded.model = (*files)->config();
@@ -116,7 +122,10 @@ absl::StatusOr<LoadedRank> LoadRank(const ServeConfig& config, const World& worl
                                       model.vocab_size, world.rank, world.size);
   const auto selection_problem = [&](int64_t max_model_len) -> absl::Status {
     std::string problem = SelectionConfigProblem(config.selection, model.num_layers, max_model_len);
-    if (problem.empty()) problem = SelectionDeviceProblem(config.selection, device->kind);
+    if (problem.empty()) {
+      problem = SelectionDeviceProblem(config.selection, device->kind, config.schedule.max_num_seqs,
+                                       (model.num_kv_heads + world.size - 1) / world.size);
+    }
     if (problem.empty()) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("selection: ", problem));
   };

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/size_cache.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "launcher/agree.h"
+#include "launcher/host_checks.h"
 #include "runtime/status_macros.h"
 
 namespace tamis {
@@ -110,14 +109,13 @@ absl::StatusOr<SchedulerConfig> SizeCache(const ServeConfig& config, const RankM
   }
   const int64_t bytes = default_bytes.For(scheduler, scheduler.max_model_len);
   const bool by_default = request.num_blocks == 0 && request.kv_bytes == 0;
-  const bool enough = !by_default || bytes >= block_bytes;
+  const bool on_gpu = device.kind == DeviceKind::kCuda;
+  const bool enough = !by_default || !on_gpu || bytes >= block_bytes;
   TAMIS_RETURN_IF_ERROR(
       AgreeOnStatus(control, enough ? absl::OkStatus() : default_bytes.TooLittle(scheduler)));
   int64_t wanted = NumBlocksWanted(scheduler, request, bytes, bytes_per_block);
   // CPU ranks have room for one sequence whatever its length; a GPU's memory ends.
-  if (by_default && device.kind == DeviceKind::kCuda) {
-    wanted = std::min(wanted, bytes / block_bytes);
-  }
+  if (by_default && on_gpu) wanted = std::min(wanted, bytes / block_bytes);
   scheduler.num_blocks = AgreeOnNumBlocks(control, wanted);
   return scheduler;
 }
@@ -132,15 +130,14 @@ absl::Status CheckMemory(const World& world, Control& control, const ChosenDevic
       needed += theirs;
     }
   }
-  const auto present = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
-                       static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE));
+  const uint64_t present = HostMemoryBytes();
   const char* what_decides =
       "the KV cache, --max-num-batched-tokens, --max-num-seqs and --max-model-len decide how much";
   absl::Status status;
   if (needed > present) {
     status = absl::ResourceExhaustedError(absl::StrCat(
         "the ranks of host ", world.host, " need ", needed >> 20, " MiB together, and it has ",
-        present >> 20, " MiB of memory; ", what_decides));
+        present >> 20, " MiB of memory for them; ", what_decides));
   }
   if (device.kind == DeviceKind::kCuda) {
     const size_t free = CudaMemory().free / static_cast<size_t>(device.num_ranks);

@@ -11,7 +11,7 @@
 namespace tamis::cpu {
 namespace {
 
-constexpr int64_t kHalfMax = 256;  // half a head; no Llama-family model comes near
+constexpr int64_t kHalfMax = 256;  // half a head; ModelConfigProblem refuses more
 
 struct Angles {
   std::array<float, kHalfMax> cosine;

@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kHiddenMax = int64_t{1} << 20;
 constexpr int64_t kLayersMax = int64_t{1} << 14;
 constexpr int64_t kHeadsMax = int64_t{1} << 14;
-constexpr int64_t kHeadDimMax = int64_t{1} << 12;
+constexpr int64_t kHeadDimMax = 512;  // as in kernels/cpu/rope.cc
 constexpr int64_t kFfnMax = int64_t{1} << 22;
 constexpr int64_t kVocabMax = int64_t{1} << 24;
 constexpr int64_t kPositionsMax = int64_t{1} << 30;

@@ -112,10 +112,20 @@ std::string SelectionBudgetProblem(const SelectionConfig& config, const Selectio
          std::to_string(allowed);
 }
 
-std::string SelectionDeviceProblem(const SelectionConfig& config, DeviceKind device) {
-  if (!config.enabled() || device == DeviceKind::kCpu || !IsWindowScore(config.score)) return "";
-  return "score is " + std::string(config.score == ScoreKind::kUniform ? "uniform" : "exp") +
-         ", which is computed on CPUs only; on GPUs allowed are raw_max, softmax_max, softmax_mean";
+std::string SelectionDeviceProblem(const SelectionConfig& config, DeviceKind device,
+                                   int64_t max_num_seqs, int64_t kv_heads_local) {
+  if (!config.enabled() || device == DeviceKind::kCpu) return "";
+  if (IsWindowScore(config.score)) {
+    return "score is " + std::string(config.score == ScoreKind::kUniform ? "uniform" : "exp") +
+           ", which is computed on CPUs only; on GPUs allowed are raw_max, softmax_max, "
+           "softmax_mean";
+  }
+  constexpr int64_t kRowsMax = 65535;  // of a grid
+  const int64_t lists = config.scope == SelectionScope::kKvHead ? kv_heads_local : 1;
+  if (max_num_seqs * lists <= kRowsMax) return "";
+  return "scope kv_head makes " + std::to_string(max_num_seqs * lists) +
+         " lists of --max-num-seqs sequences; on GPUs allowed are at most " +
+         std::to_string(kRowsMax);
 }
 
 int64_t SelectedTokensMax(const SelectionConfig& config, int64_t max_model_len) {

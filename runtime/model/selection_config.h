@@ -67,7 +67,8 @@ std::string SelectionBudgetProblem(const SelectionConfig& config, const Selectio
                                    int64_t num_tokens_max, int64_t max_model_len);
 
 // Empty if this device computes what the settings need, else one sentence.
-std::string SelectionDeviceProblem(const SelectionConfig& config, DeviceKind device);
+std::string SelectionDeviceProblem(const SelectionConfig& config, DeviceKind device,
+                                   int64_t max_num_seqs, int64_t kv_heads_local);
 
 // The longest list of any sequence: the size of the buffers. 0 without filter layers.
 int64_t SelectedTokensMax(const SelectionConfig& config, int64_t max_model_len);

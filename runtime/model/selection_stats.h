@@ -7,7 +7,8 @@
 
 namespace tamis {
 
-// From the plans alone: every decoded token counts once, whatever the number of layers.
+// From the plans alone: every decoded token counts once, whatever the number of
+// layers; what a preempted sequence decodes again counts again.
 struct SelectionCounts {
   int64_t sparse_tokens_total = 0;    // decoded sparsely
   int64_t dense_tokens_total = 0;     // decoded densely

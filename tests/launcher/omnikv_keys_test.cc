@@ -104,9 +104,16 @@ TEST(OmniKvKeys, WindowSelectors) {
   EXPECT_EQ(selection.recent_tokens, 24);
   EXPECT_EQ(selection.lse, ops::LseScope::kCandidates);
   EXPECT_EQ(SelectionConfigProblem(selection, 32, 32768), "");
-  EXPECT_EQ(SelectionDeviceProblem(selection, DeviceKind::kCpu), "");
-  EXPECT_THAT(SelectionDeviceProblem(selection, DeviceKind::kCuda),
+  EXPECT_EQ(SelectionDeviceProblem(selection, DeviceKind::kCpu, 1, 8), "");
+  EXPECT_THAT(SelectionDeviceProblem(selection, DeviceKind::kCuda, 1, 8),
               HasSubstr("score is exp, which is computed on CPUs only"));
+  SelectionConfig by_head;
+  by_head.filter_layers = {2};
+  by_head.scope = SelectionScope::kKvHead;
+  EXPECT_EQ(SelectionDeviceProblem(by_head, DeviceKind::kCuda, 2047, 32), "");
+  EXPECT_THAT(
+      SelectionDeviceProblem(by_head, DeviceKind::kCuda, 2048, 32),
+      HasSubstr("65536 lists of --max-num-seqs sequences; on GPUs allowed are at most 65535"));
   EXPECT_EQ(LoadWith(R"("selector_cls": "uniform")").config.selection.recent_tokens, 16);
 }
 

@@ -42,6 +42,7 @@ TEST(ModelConfig, ProblemsNameTheField) {
       {"num_kv_heads", [](ModelConfig& c) { c.num_kv_heads = 0; }},
       {"head_dim is 63", [](ModelConfig& c) { c.head_dim = 63; }},
       {"head_dim", [](ModelConfig& c) { c.head_dim = int64_t{1} << 40; }},
+      {"head_dim is 514; it must be between 1 and 512", [](ModelConfig& c) { c.head_dim = 514; }},
       {"ffn_size", [](ModelConfig& c) { c.ffn_size = std::numeric_limits<int64_t>::max(); }},
       {"vocab_size", [](ModelConfig& c) { c.vocab_size = 0; }},
       {"max_positions", [](ModelConfig& c) { c.max_positions = 0; }},
