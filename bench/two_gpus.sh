@@ -65,9 +65,11 @@ serve() {  # PORT RANKS MODEL GPU_MEMORY [FLAGS]; the server's pid in $server
   server=$!
   end=$((SECONDS + 120))
   while [ "$SECONDS" -lt "$end" ]; do
-    timeout 20 "$bin/tamis" generate --target "127.0.0.1:$port" --prompt a --max-tokens 1 \
-      &>/dev/null && return
     kill -0 "$server" 2>/dev/null || break
+    # Not one that another run left on this port.
+    grep -q "^serving on " "$out/serve$port.log" &&
+      timeout 20 "$bin/tamis" generate --target "127.0.0.1:$port" --prompt a --max-tokens 1 \
+        &>/dev/null && return
     sleep 0.25
   done
   fail "the server of $on ranks does not answer ($out/serve$port.log)"
@@ -204,6 +206,12 @@ lose_bare_rank() {  # SIGNAL
     sleep 0.1
   done
   pid=$(sed -n 's/^rank 1 pid \([0-9]*\).*/\1/p' "$out/liveness.txt")
+  if [ -z "$pid" ]; then
+    kill "$job" 2>/dev/null
+    wait "$job"
+    fail "liveness_ranks did not start: $(tail -n 1 "$out/liveness.txt")"
+    return
+  fi
   sleep 0.5
   start=$(now_ms)
   kill -s "$1" "$pid"

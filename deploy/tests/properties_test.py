@@ -94,6 +94,10 @@ class Properties(unittest.TestCase):
             if role == "test":
                 continue
             self.assertEqual(template["spec"]["securityContext"]["runAsUser"], 0)
+            # Else mpirun refuses to run as root.
+            environment = {entry["name"]: entry.get("value") for entry in charts.container(template)["env"]}
+            for name in ["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "PRTE_ALLOW_RUN_AS_ROOT"]:
+                self.assertEqual(environment.get(name), "1", name)
             context = charts.container(template)["securityContext"]
             self.assertEqual(context["capabilities"], {"drop": ["ALL"], "add": ["IPC_LOCK"]})
             self.assertIs(context["allowPrivilegeEscalation"], False)

@@ -109,6 +109,22 @@ class Entry(unittest.TestCase):
         found = self.run_script([LIBEXEC / "worker"], "neither", self.GROUP)
         self.assertIn("no Open MPI here", found.stderr)
 
+    def test_a_worker_that_still_waits_is_drained_at_once(self):
+        for address in ["127.0.0.1", "no.such.host.invalid"]:  # no gate, no leader
+            environment = {**os.environ, **self.GROUP, "LWS_LEADER_ADDRESS": address, "TAMIS_BOOT_PORT": "9"}
+            with subprocess.Popen(["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", LIBEXEC / "worker"],
+                                  env=environment) as namespace:
+                children = pathlib.Path(f"/proc/{namespace.pid}/task/{namespace.pid}/children")
+                wait_for(lambda: children.read_text().split(), 5, "process 1")
+                (worker,) = children.read_text().split()
+                wait_for(lambda: pathlib.Path(f"/proc/{worker}/comm").read_text() == "worker\n", 5, "the script")
+                time.sleep(1)
+                begin = time.monotonic()
+                subprocess.run(["nsenter", "-t", worker, "-p", "-m", LIBEXEC / "drain", "worker"], check=False,
+                               timeout=20)
+                namespace.wait(timeout=20)
+                self.assertLess(time.monotonic() - begin, 5)
+
 
 class Gate(unittest.TestCase):
     """What mpirun starts once per host."""

@@ -90,6 +90,12 @@ args:
   value: /bin/false
 - name: PRTE_MCA_plm_ssh_agent
   value: /bin/false
+{{- if $v.rdma.runAsRoot }}
+{{- range $name := list "OMPI_ALLOW_RUN_AS_ROOT" "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM" "PRTE_ALLOW_RUN_AS_ROOT" "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM" }}
+- name: {{ $name }}
+  value: "1"
+{{- end }}
+{{- end }}
 {{- if eq $v.device "cpu" }}
 - name: OMPI_MCA_mpi_yield_when_idle
   value: "1"

@@ -73,8 +73,14 @@
 {{- if and $v.grpcRoute.enabled (not $v.grpcRoute.parentRefs) -}}
 {{- fail "grpcRoute.parentRefs is empty: name the gateway" -}}
 {{- end -}}
+{{- if gt (mul $v.probes.startup.periodSeconds $v.probes.startup.failureThreshold | int) 86400 -}}
+{{- fail "probes.startup: periodSeconds x failureThreshold is above 86400 s, the most that --startup-timeout takes" -}}
+{{- end -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "tamis.fullname" .)) -}}
+{{- fail (printf "the name '%s' of the release's objects is no DNS label that begins with a letter; set fullnameOverride" (include "tamis.fullname" .)) -}}
+{{- end -}}
 {{- if and $v.rdma.runAsRoot (not $v.rdma.enabled) -}}{{- fail "rdma.runAsRoot needs rdma.enabled" -}}{{- end -}}
-{{- range $key := list "model" "host" "port" "metrics-port" "served-model-name" "max-model-len" "tensor-parallel-size" "shutdown-timeout" "startup-timeout" "device" "heartbeat-file" -}}
+{{- range $key := list "model" "host" "port" "metrics-port" "served-model-name" "max-model-len" "tensor-parallel-size" "shutdown-timeout" "startup-timeout" "device" "heartbeat-file" "insecure" "ssl-certfile" "ssl-keyfile" "ssl-ca-certs" -}}
 {{- if hasKey $v.server.config $key -}}
 {{- fail (printf "server.config.%s: the chart sets this flag from its own values" $key) -}}
 {{- end -}}
